@@ -1,0 +1,1 @@
+"""What lives: the supervisor and its services, and the control socket."""

@@ -1,0 +1,1 @@
+"""Files, wherever they are: the local disk, the machine through the helper, the machine by SFTP alone."""

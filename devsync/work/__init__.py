@@ -1,0 +1,1 @@
+"""What runs on the machine for the user: commands."""
