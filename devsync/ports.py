@@ -107,7 +107,7 @@ class Replica(Protocol):
         """What is mirrored from now on; the rest is invisible to `scan`."""
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
-        """Look at the paths in `scope` and below them, or at everything. Raises Halted if the root is gone."""
+        """Look at the paths in `scope` and below them, or at everything. Halted if the root is gone."""
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: Staging) -> None:
         """Hand the contents of `wanted` to another replica's staging."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Union
+from typing import Any, Union
 
 RelPath = str
 """A path below the root: '/' between names, no empty name, no '.' and no '..'. Bytes that are no
@@ -33,7 +34,7 @@ class Link:
     target: str
 
 
-Leaf = Union[File, Link]
+Leaf = Union[File, Link]  # noqa: UP007 (3.8)
 """What is at a path. A folder is no leaf: it exists because something is in it. Absence is None."""
 
 
@@ -56,8 +57,8 @@ class Change:
     """Make `new` of `path`. `old` is the precondition: what must be there at that moment."""
 
     path: RelPath
-    old: Optional[Leaf]
-    new: Optional[Leaf]
+    old: Leaf | None
+    new: Leaf | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Outcome:
 
     path: RelPath
     done: bool
-    now: Optional[Leaf] = None
+    now: Leaf | None = None
     problem: str = ""
 
 
@@ -111,11 +112,11 @@ def _is_git_folder(name: str) -> bool:
 class Ancestor:
     """What both sides last agreed on: path -> leaf, and quick answers about what lies below a folder."""
 
-    def __init__(self, leaves: Optional[Mapping[RelPath, Leaf]] = None) -> None:
-        self.leaves: Dict[RelPath, Leaf] = dict(leaves or {})
-        self._order: Optional[List[RelPath]] = None
+    def __init__(self, leaves: Mapping[RelPath, Leaf] | None = None) -> None:
+        self.leaves: dict[RelPath, Leaf] = dict(leaves or {})
+        self._order: list[RelPath] | None = None
 
-    def set(self, path: RelPath, leaf: Optional[Leaf]) -> None:
+    def set(self, path: RelPath, leaf: Leaf | None) -> None:
         """Agree that `leaf` is at `path`, or that nothing is."""
         if (path in self.leaves) != (leaf is not None):
             self._order = None
@@ -124,12 +125,12 @@ class Ancestor:
         else:
             self.leaves[path] = leaf
 
-    def region(self, scope: Optional[Iterable[RelPath]]) -> Iterable[RelPath]:
+    def region(self, scope: Iterable[RelPath] | None) -> Iterable[RelPath]:
         """The agreed paths that are in `scope` or below it; all of them if there is no scope."""
-        chosen: Set[RelPath] = set() if scope is None else set(scope)
+        chosen: set[RelPath] = set() if scope is None else set(scope)
         if scope is None or ROOT in chosen:
             return list(self.leaves)
-        found: Set[RelPath] = set()
+        found: set[RelPath] = set()
         for path in chosen:
             if path in self.leaves:
                 found.add(path)
@@ -148,7 +149,7 @@ class Ancestor:
         return len(self.leaves)
 
 
-def to_json(leaf: Optional[Leaf]) -> Any:
+def to_json(leaf: Leaf | None) -> Any:
     """A leaf as a JSON value: null, ["f", digest, size, executable] or ["l", target]."""
     if leaf is None:
         return None
@@ -157,7 +158,7 @@ def to_json(leaf: Optional[Leaf]) -> Any:
     return ["l", leaf.target]
 
 
-def from_json(value: Any) -> Optional[Leaf]:
+def from_json(value: Any) -> Leaf | None:
     """The leaf of a JSON value; ValueError for anything that `to_json` does not make."""
     if value is None:
         return None
@@ -167,6 +168,7 @@ def from_json(value: Any) -> Optional[Leaf]:
         if hexadecimal and isinstance(executable, bool) and type(size) is int and size >= 0:
             return File(digest, size, executable)
     elif isinstance(value, list) and len(value) == 2 and value[0] == "l":
-        if isinstance(value[1], str) and value[1] and "\0" not in value[1]:
-            return Link(value[1])
-    raise ValueError("not a leaf: {!r}".format(value)[:200])
+        target = value[1]
+        if isinstance(target, str) and target and "\0" not in target:
+            return Link(target)
+    raise ValueError(f"not a leaf: {value!r}"[:200])

@@ -1,1 +1,1 @@
-"""The link: sessions, the pipelined SFTP client, tunnels. Alone knows paramiko (with the embedded machine)."""
+"""The link: sessions, the pipelined SFTP client, tunnels. With machine/embedded it alone knows paramiko."""
