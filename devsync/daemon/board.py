@@ -1,0 +1,126 @@
+"""What is known right now, for whoever asks: facts that services post and `status` reads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from devsync.ports import DevsyncError
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What keeps a service from its work, in the words of its error."""
+
+    kind: str
+    message: str
+    hint: str
+    exit_status: int
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SyncFacts:
+    """Counts of the sync loop. `synchronised` is the number of full cycles that ended."""
+
+    files: int = 0
+    pending: int = 0
+    in_flight: int = 0
+    conflicts: int = 0
+    last_sync: str | None = None
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+    halted: str | None = None
+    activity: str = "starting"
+    synchronised: int = 0
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LinkFacts:
+    """The connection: away | connecting | connected | off, and what the machine is doing meanwhile."""
+
+    state: str = "away"
+    rtt: float | None = None
+    power: str = "unknown"
+    billed: bool | None = None
+    host: str | None = None
+    progress: str = ""
+
+
+@dataclass(frozen=True)
+class IdleFacts:
+    """The last verdict as `idle --json` shows it; `warned` while a deallocation is being announced."""
+
+    verdict: Mapping[str, object] = field(default_factory=dict)
+    warned: bool = False
+    keepalive_until: str | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything on the board at one moment."""
+
+    sync: SyncFacts = SyncFacts()
+    link: LinkFacts = LinkFacts()
+    idle: IdleFacts = IdleFacts()
+    runs: int = 0
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+
+
+class Board:
+    """Facts with a version; any thread may post, read or wait."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._facts = Facts()
+        self._version = 0
+
+    def read(self) -> Facts:
+        """The facts now."""
+        with self._changed:
+            return self._facts
+
+    def post(
+        self, *, sync: SyncFacts | None = None, link: LinkFacts | None = None, idle: IdleFacts | None = None
+    ) -> None:
+        """Replace the facts of one group; each group has one service that posts it."""
+        self._post(
+            lambda old: replace(old, sync=sync or old.sync, link=link or old.link, idle=idle or old.idle)
+        )
+
+    def runs(self, difference: int) -> None:
+        """One command more or less runs on the machine."""
+        self._post(lambda old: replace(old, runs=old.runs + difference))
+
+    def trouble(self, service: str, error: DevsyncError | None) -> None:
+        """What keeps `service` from its work; None when it works."""
+
+        def change(old: Facts) -> Facts:
+            troubles = {name: value for name, value in old.troubles.items() if name != service}
+            if error is not None:
+                details = {
+                    name: str(value) for name in ("fingerprint",) if (value := getattr(error, name, None))
+                }
+                troubles[service] = Trouble(
+                    type(error).__name__, error.message, error.hint, error.exit_status, details
+                )
+            return replace(old, troubles=troubles)
+
+        self._post(change)
+
+    def wait(self, seen: int, timeout: float) -> tuple[int, Facts]:
+        """Wait until there is something newer than version `seen`, or `timeout` seconds: (version, facts)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != seen, timeout)
+            return self._version, self._facts
+
+    def _post(self, change: Callable[[Facts], Facts]) -> None:
+        with self._changed:
+            new = change(self._facts)
+            if new != self._facts:
+                self._facts = new
+                self._version += 1
+                self._changed.notify_all()

@@ -1,0 +1,334 @@
+"""One cycle: look, reconcile, stage, apply, remember. Used by the sync loop and by a single push or pull.
+
+Owned by one thread, and with it the replicas and the memory that it is given.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
+from devsync.core.safety import FREE_DELETIONS, Deletions, emptied, storm, vanishing
+from devsync.core.snapshot import (
+    ROOT,
+    Ancestor,
+    Change,
+    Digest,
+    File,
+    Leaf,
+    Outcome,
+    RelPath,
+    Snapshot,
+    parents,
+    within,
+)
+from devsync.ports import Halted, Replica, Staging
+
+LOCAL, REMOTE = "local", "remote"
+
+
+class Memory(Protocol):
+    """What an engine needs of the store."""
+
+    def ancestor(self) -> Ancestor: ...
+    def intents(self) -> list[tuple[str, Change]]: ...
+    def begin(self, side: str, changes: Iterable[Change]) -> None: ...
+    def settle(
+        self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Iterable[tuple[str, RelPath]] = ()
+    ) -> None: ...
+    def forget(self) -> None: ...
+    def fact(self, name: str) -> str | None: ...
+    def set_fact(self, name: str, value: str) -> None: ...
+
+
+class Meter(Protocol):
+    """Told of what travels: the plan's size first, then each piece."""
+
+    def planned(self, files: int, size: int) -> None: ...
+    def moved(self, side: str, size: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Permission:
+    """What the user allows for once: many deletions; a meeting of sides that do not know each other."""
+
+    deletions: bool = False
+    rejoin: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a cycle. `again` is to be looked at on both sides at once, `later` after a while."""
+
+    plan: Plan
+    again: frozenset[RelPath] = frozenset()
+    later: frozenset[RelPath] = frozenset()
+    problems: Mapping[RelPath, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing that was planned is still to be done."""
+        return not self.again and not self.later
+
+
+class Engine:
+    """Holds the ancestor of two replicas and brings them together, cycle by cycle."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        local: Replica,
+        remote: Replica,
+        *,
+        mode: Mode,
+        max_deletions: float,
+        explain: Callable[[], Collection[RelPath]],
+        meter: Meter,
+        clock: Callable[[], float],
+    ) -> None:
+        """`explain` names the paths that git has deleted locally since the last full cycle."""
+        self._memory, self._local, self._remote = memory, local, remote
+        self._mode, self._max_deletions = mode, max_deletions
+        self._explain, self._meter, self._clock = explain, meter, clock
+        self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
+        self._intents = memory.intents()
+        self.ancestor = memory.ancestor()
+        self.conflicts: dict[RelPath, Conflict] = {}
+        self.unknown: Mapping[RelPath, str] = {}  # of the last look
+
+    # ------------------------------------------------------------ identity
+
+    def identify(self, permission: Permission) -> None:
+        """Make sure that both replicas are the ones that the ancestor speaks of. Raises Halted if not."""
+        marks = {LOCAL: self._local.marker(), REMOTE: self._remote.marker()}
+        known, generation = self._memory.fact("pair"), int(self._memory.fact("generation") or 0)
+        if permission.rejoin:
+            self._memory.forget()
+            self.ancestor, self._intents, known, generation = Ancestor(), [], None, 0
+        elif len(self.ancestor):
+            for side, mark in marks.items():
+                _recognise(side, mark, known, generation)
+        pair = known or uuid.uuid4().hex
+        # The replicas learn of it first: a crash in between leaves them one ahead, never behind.
+        mark = {"pair": pair, "generation": generation + 1}
+        self._remote.write_marker(mark)
+        self._local.write_marker(mark)
+        self._memory.set_fact("pair", pair)
+        self._memory.set_fact("generation", str(generation + 1))
+
+    # ------------------------------------------------------------ a cycle
+
+    def look(self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None) -> Plan:
+        """Look at the hinted paths (None: everything) and say what is to be done.
+
+        Where only the local side was hinted, the machine is presumed to hold what was agreed on: the
+        precondition of each change finds out if it does not. Raises Halted if a side has become empty.
+        """
+        scope = self._scope(local, remote)
+        here = self._local.scan(scope)
+        there = self._look_there(scope, None if remote is None else self._with_conflicts(scope, remote))
+        if scope is None:
+            for side, look in ((LOCAL, here), (REMOTE, there)):
+                if emptied(self.ancestor, look):
+                    raise Halted(
+                        f"the {side} side is empty, but {len(self.ancestor)} files were there before",
+                        hint="bring it back; or 'devsync start --rejoin' to fill it from the other side",
+                    )
+        self.unknown = {**there.problems, **here.problems}
+        if self._intents:
+            self._recover({LOCAL: here, REMOTE: there})
+        plan = reconcile(self.ancestor, here, there, self._mode, scope)
+        for path in [path for path in self.conflicts if scope is None or within(path, scope)]:
+            del self.conflicts[path]
+        self.conflicts.update((conflict.path, conflict) for conflict in plan.conflicts)
+        return plan
+
+    def cycle(
+        self,
+        local: Collection[RelPath] | None,
+        remote: Collection[RelPath] | None,
+        *,
+        direction: Direction = Direction.BOTH,
+        permission: Permission | None = None,
+    ) -> Result:
+        """Look, and do what is to be done in `direction`. Raises Halted, with nothing applied."""
+        plan = self.look(local, remote).only(direction)
+        unknown = dict(self.unknown)
+        if not (permission and permission.deletions):
+            self._stop_storms(plan)
+        self._settle(plan.agreed)
+        ready, later, problems = self._stage(plan)
+        outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
+        again = self._conclude(outcomes, problems)
+        return Result(plan, frozenset(again), frozenset(later), {**unknown, **problems})
+
+    def _scope(
+        self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None
+    ) -> set[RelPath] | None:
+        if local is None or remote is None or ROOT in local or ROOT in remote:
+            return None
+        scope = {*local, *remote}
+        # A path below what was a file says that the file is gone.
+        scope.update(
+            parent for path in list(scope) for parent in parents(path) if parent in self.ancestor.leaves
+        )
+        return scope
+
+    def _with_conflicts(self, scope: set[RelPath] | None, remote: Collection[RelPath]) -> set[RelPath] | None:
+        if ROOT in remote:
+            return None
+        return {*remote, *(path for path in self.conflicts if scope is None or within(path, scope))}
+
+    def _look_there(self, scope: set[RelPath] | None, remote: set[RelPath] | None) -> Snapshot:
+        if remote is None:
+            return self._remote.scan(None)
+        presumed = {
+            path: self.ancestor.leaves[path]
+            for path in self.ancestor.region(scope)
+            if not within(path, remote)
+        }
+        if not remote:
+            return Snapshot(presumed)
+        looked = self._remote.scan(remote)
+        return Snapshot({**presumed, **looked.leaves}, looked.problems, looked.skipped)
+
+    def _recover(self, looks: Mapping[str, Snapshot]) -> None:
+        """A change was begun and its end was not seen: what a side holds now tells whether it was made.
+
+        Without this, a change of ours would be taken for the other user's, should the path have gone
+        back to its former content here meanwhile.
+        """
+        made = [
+            (change.path, change.new)
+            for side, change in self._intents
+            if not within(change.path, looks[side].problems)
+            and looks[side].leaves.get(change.path) == change.new
+        ]
+        self._settle(made, [(side, change.path) for side, change in self._intents])
+        self._intents = []
+
+    def _stop_storms(self, plan: Plan) -> None:
+        for side, changes in ((LOCAL, plan.to_local), (REMOTE, plan.to_remote)):
+            gone = vanishing(changes)
+            if len(gone) + self._deletions[side].within_window(self._clock()) <= FREE_DELETIONS:
+                continue
+            why = storm(
+                gone,
+                self._explain() if side == REMOTE else (),
+                earlier=self._deletions[side],
+                now=self._clock(),
+                files=len(self.ancestor),
+                share=self._max_deletions,
+            )
+            if why:
+                other = "here" if side == REMOTE else "on the machine"
+                raise Halted(
+                    f"{why} on the {side} side, because they are gone {other}",
+                    hint="bring them back; or let them go with: devsync start --accept-deletions",
+                )
+
+    # ------------------------------------------------------------ doing it
+
+    def _stage(self, plan: Plan) -> tuple[dict[str, list[Change]], set[RelPath], dict[RelPath, str]]:
+        """Bring the contents over: what can be applied, by side; what to try later; and why."""
+        sides = {LOCAL: list(plan.to_local), REMOTE: list(plan.to_remote)}
+        wanted = {side: _contents(changes) for side, changes in sides.items()}
+        sizes = [file.size for files in wanted.values() for _, file in files]
+        self._meter.planned(len(plan.to_local) + len(plan.to_remote), sum(sizes))
+        later: set[RelPath] = set()
+        problems: dict[RelPath, str] = {}
+        for side, source, target in (
+            (LOCAL, self._remote, self._local),
+            (REMOTE, self._local, self._remote),
+        ):
+            if not wanted[side]:
+                continue
+            staging = _Metered(target.staging(), self._meter, side)
+            source.supply(wanted[side], staging)
+            failed = staging.finish()
+            for change in sides[side]:
+                if isinstance(change.new, File) and change.new.digest in failed and _needs_content(change):
+                    later.add(change.path)
+                    problems[change.path] = failed[change.new.digest]
+            sides[side] = [change for change in sides[side] if change.path not in later]
+        return sides, later, problems
+
+    def _apply(self, side: str, changes: list[Change]) -> list[tuple[str, Change, Outcome]]:
+        if not changes:
+            return []
+        self._memory.begin(side, changes)
+        replica = self._local if side == LOCAL else self._remote
+        outcomes = replica.apply(changes)
+        gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(vanishing(changes))
+        self._deletions[side] = self._deletions[side].plus(self._clock(), len(gone))
+        return [(side, change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
+
+    def _conclude(
+        self, outcomes: list[tuple[str, Change, Outcome]], problems: dict[RelPath, str]
+    ) -> set[RelPath]:
+        """Remember what was done; the paths that must be looked at again."""
+        undone = {change.path for _, change, outcome in outcomes if not outcome.done}
+        problems.update((change.path, out.problem) for _, change, out in outcomes if out.problem)
+        done = [(change.path, change.new) for _, change, _ in outcomes if change.path not in undone]
+        self._settle(done, [(side, change.path) for side, change, _ in outcomes])
+        return {path for path in undone if path not in problems}
+
+    def _settle(
+        self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Sequence[tuple[str, RelPath]] = ()
+    ) -> None:
+        if agreed or ended:
+            self._memory.settle(agreed, ended)
+            for path, leaf in agreed:
+                self.ancestor.set(path, leaf)
+
+
+def _recognise(side: str, mark: Mapping[str, object] | None, pair: str | None, generation: int) -> None:
+    found = None if mark is None else mark.get("pair")
+    if found != pair:
+        seen = "has no mark of devsync's" if mark is None else "belongs to another pair"
+        raise Halted(
+            f"the {side} folder is not the one that was synchronised before: it {seen}",
+            hint="a new machine, a fresh clone or a wiped disk? 'devsync start --rejoin' compares both sides "
+            "anew and deletes nothing",
+        )
+    there = mark.get("generation") if mark else None
+    if isinstance(there, int) and not generation <= there <= generation + 1:
+        older = f"the {side} folder" if there < generation else "this computer's memory of it"
+        raise Halted(
+            f"{older} is older than what was synchronised last: restored from a backup or a snapshot?",
+            hint="'devsync start --rejoin' compares both sides anew and deletes nothing",
+        )
+
+
+def _needs_content(change: Change) -> bool:
+    old, new = change.old, change.new
+    return isinstance(new, File) and not (isinstance(old, File) and old.digest == new.digest)
+
+
+def _contents(changes: Iterable[Change]) -> list[tuple[RelPath, File]]:
+    wanted: dict[Digest, tuple[RelPath, File]] = {}
+    for change in changes:
+        if isinstance(change.new, File) and _needs_content(change):
+            wanted.setdefault(change.new.digest, (change.path, change.new))
+    return list(wanted.values())
+
+
+class _Metered:
+    """A staging that tells a meter of each piece."""
+
+    def __init__(self, staging: Staging, meter: Meter, side: str) -> None:
+        self._staging, self._meter, self._side = staging, meter, side
+
+    def put(self, file: File, chunks: Iterable[bytes]) -> None:
+        self._staging.put(file, self._count(chunks))
+
+    def finish(self) -> Mapping[Digest, str]:
+        return self._staging.finish()
+
+    def _count(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        for chunk in chunks:
+            self._meter.moved(self._side, len(chunk))
+            yield chunk

@@ -1,0 +1,130 @@
+"""Where hints and requests wait for the sync loop: the only way in for other threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from devsync.core.snapshot import ROOT, RelPath
+from devsync.daemon.engine import Permission
+from devsync.ports import NeedsUser
+
+LONGEST_SETTLE = 1.0
+"""Seconds after which hints are acted on, however busily more of them arrive."""
+
+
+@dataclass(frozen=True)
+class Synchronised:
+    """The answer to a request: every change made before it has been carried over, except these."""
+
+    conflicts: tuple[RelPath, ...]
+    unsettled: dict[RelPath, str]
+
+
+@dataclass
+class Request:
+    """Somebody waits until everything that was changed before now is on the other side."""
+
+    permission: Permission = field(default_factory=Permission)
+    reply: Future[Synchronised] = field(default_factory=Future)
+
+
+@dataclass
+class Work:
+    """What the loop takes out at once. A set that holds `ROOT` means everything."""
+
+    local: set[RelPath] = field(default_factory=set)
+    remote: set[RelPath] = field(default_factory=set)
+    requests: list[Request] = field(default_factory=list)
+
+
+class Inbox:
+    """Hints of both sides and requests. Any thread puts in, the sync loop takes out."""
+
+    def __init__(self, settle: float) -> None:
+        self._settle = settle
+        self._changed = threading.Condition()
+        self._work = Work()
+        self._last_hint = 0.0
+        self._blocked: NeedsUser | None = None
+        self.local = _Side(self, "local")
+        self.remote = _Side(self, "remote")
+
+    def hint(self, side: str, paths: Iterable[RelPath]) -> None:
+        """Paths of one side that may have changed."""
+        with self._changed:
+            waiting = self._work.local if side == "local" else self._work.remote
+            waiting.update(paths)
+            self._last_hint = time.monotonic()
+            self._changed.notify_all()
+
+    def request(self, permission: Permission | None = None) -> Future[Synchronised]:
+        """Ask for a barrier; a permission also lifts what blocks the loop."""
+        request = Request(permission or Permission())
+        with self._changed:
+            if self._blocked is not None and permission is None:
+                request.reply.set_exception(self._blocked)
+            else:
+                self._work.requests.append(request)
+                self._changed.notify_all()
+        return request.reply
+
+    def permissions(self) -> Permission:
+        """What the waiting requests allow, all together."""
+        with self._changed:
+            given = [request.permission for request in self._work.requests]
+        return Permission(any(p.deletions for p in given), any(p.rejoin for p in given))
+
+    def take(self, timeout: float) -> Work:
+        """Wait for something to do, up to `timeout` seconds, and until hints have settled."""
+        with self._changed:
+            self._changed.wait_for(self._anything, timeout)
+            deadline = time.monotonic() + LONGEST_SETTLE
+            while not self._work.requests and self._anything():
+                quiet = self._last_hint + self._settle - time.monotonic()
+                if quiet <= 0 or time.monotonic() > deadline:
+                    break
+                self._changed.wait(quiet)
+            work, self._work = self._work, Work()
+            return work
+
+    def give_back(self, work: Work) -> None:
+        """What was taken out could not be done: it waits again."""
+        with self._changed:
+            self._work.local |= work.local
+            self._work.remote |= work.remote
+            self._work.requests[:0] = [request for request in work.requests if not request.reply.done()]
+
+    def block(self, error: NeedsUser | None) -> None:
+        """The loop stands still until the user acts: whoever waits is told so."""
+        with self._changed:
+            self._blocked = error
+            if error is not None:
+                refused, self._work.requests = self._work.requests, []
+                for request in refused:
+                    request.reply.set_exception(error)
+
+    def wake(self) -> None:
+        """Make `take` return."""
+        self.hint("local", ())
+        with self._changed:
+            self._changed.notify_all()
+
+    def _anything(self) -> bool:
+        return bool(self._work.local or self._work.remote or self._work.requests)
+
+
+class _Side:
+    """The hints of one side, as `ports.Hints`."""
+
+    def __init__(self, inbox: Inbox, side: str) -> None:
+        self._inbox, self._side = inbox, side
+
+    def add(self, paths: Iterable[RelPath]) -> None:
+        self._inbox.hint(self._side, paths)
+
+
+EVERYTHING = frozenset({ROOT})

@@ -1,0 +1,150 @@
+"""What devsync remembers between two starts, in one SQLite file: the ancestor, intents, digests, identities.
+
+Owned by the thread that synchronises; nobody else opens the file while the project's lock is held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from devsync.core.snapshot import Ancestor, Change, Digest, Leaf, RelPath, from_json, to_json
+from devsync.ports import DevsyncError
+
+SCHEMA = 1
+
+_TABLES = """
+CREATE TABLE ancestor (path BLOB PRIMARY KEY, leaf TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE intent (side TEXT, path BLOB, old TEXT, new TEXT, PRIMARY KEY (side, path)) WITHOUT ROWID;
+CREATE TABLE digest (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, ctime INTEGER,
+                     digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+Signature = tuple[int, int, int, int]
+"""A file's size in bytes, mtime and ctime in nanoseconds around its inode: (size, mtime, inode, ctime)."""
+
+
+class Store:
+    """The memory of one project. Every method that writes is one durable transaction."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file or make it (0600). Raises DevsyncError if it cannot be used as it is."""
+        self._path = path
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.close(descriptor)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._open()
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise DevsyncError(
+                f"the project's memory cannot be read: {path}: {error}",
+                hint=f"move {path} away and start again: both sides are compared anew, nothing is deleted",
+            ) from error
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > SCHEMA:
+            raise DevsyncError(
+                f"{self._path} was written by a newer devsync (schema {version}, this one knows {SCHEMA})",
+                hint="upgrade devsync on this computer",
+            )
+        if version == 0:
+            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
+
+    def ancestor(self) -> Ancestor:
+        """What both sides last agreed on."""
+        rows = self._db.execute("SELECT path, leaf FROM ancestor")
+        return Ancestor({os.fsdecode(path): leaf for path, text in rows if (leaf := _leaf(text)) is not None})
+
+    def intents(self) -> list[tuple[str, Change]]:
+        """The changes that were begun and not seen to end: (side, change)."""
+        rows = self._db.execute("SELECT side, path, old, new FROM intent")
+        return [(side, Change(os.fsdecode(path), _leaf(old), _leaf(new))) for side, path, old, new in rows]
+
+    def begin(self, side: str, changes: Iterable[Change]) -> None:
+        """Record that these changes are about to be made on `side`."""
+        rows = [(side, os.fsencode(c.path), _text(c.old), _text(c.new)) for c in changes]
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?)", rows)
+
+    def settle(
+        self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Iterable[tuple[str, RelPath]] = ()
+    ) -> None:
+        """Both sides agree on these leaves now, and these intents (side, path) have ended."""
+        gone = [(os.fsencode(path),) for path, leaf in agreed if leaf is None]
+        kept = [(os.fsencode(path), _text(leaf)) for path, leaf in agreed if leaf is not None]
+        with self._transaction():
+            self._db.executemany("DELETE FROM ancestor WHERE path = ?", gone)
+            self._db.executemany("INSERT OR REPLACE INTO ancestor VALUES (?, ?)", kept)
+            self._db.executemany(
+                "DELETE FROM intent WHERE side = ? AND path = ?",
+                [(side, os.fsencode(path)) for side, path in ended],
+            )
+
+    def forget(self) -> None:
+        """Start from nothing: no ancestor, no intents. Both sides will be compared anew."""
+        with self._transaction():
+            self._db.execute("DELETE FROM ancestor")
+            self._db.execute("DELETE FROM intent")
+
+    def digests(self) -> dict[RelPath, tuple[Signature, Digest]]:
+        """The digests of local files, each with the signature that it holds for."""
+        rows = self._db.execute("SELECT path, size, mtime, inode, ctime, digest FROM digest")
+        return {os.fsdecode(row[0]): ((row[1], row[2], row[3], row[4]), row[5]) for row in rows}
+
+    def remember_digests(
+        self, changed: Mapping[RelPath, tuple[Signature, Digest]], gone: Collection[RelPath] = ()
+    ) -> None:
+        """Keep these digests, and forget the paths in `gone`."""
+        with self._transaction():
+            self._db.executemany("DELETE FROM digest WHERE path = ?", [(os.fsencode(path),) for path in gone])
+            self._db.executemany(
+                "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?, ?, ?)",
+                [(os.fsencode(path), *signature, digest) for path, (signature, digest) in changed.items()],
+            )
+
+    def fact(self, name: str) -> str | None:
+        """A remembered value, or None."""
+        row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Remember a value."""
+        with self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._db.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db)
+
+
+class _Transaction:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._db.execute("COMMIT" if error is None else "ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise DevsyncError(
+                f"cannot write the project's memory: {error}", hint="is the disk full?"
+            ) from error
+
+
+def _text(leaf: Leaf | None) -> str:
+    return json.dumps(to_json(leaf))
+
+
+def _leaf(text: str) -> Leaf | None:
+    return from_json(json.loads(text))
