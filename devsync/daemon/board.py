@@ -22,8 +22,9 @@ class Trouble:
 
 @dataclass(frozen=True)
 class SyncFacts:
-    """Counts of the sync loop. `synchronised` is the number of full cycles that ended."""
+    """Counts of the sync loop. `synchronised` is the number of full cycles that left nothing undone."""
 
+    mode: str = "two-way"
     files: int = 0
     pending: int = 0
     in_flight: int = 0
@@ -34,6 +35,8 @@ class SyncFacts:
     halted: str | None = None
     activity: str = "starting"
     synchronised: int = 0
+    planned_bytes: int = 0
+    moved_bytes: int = 0
     problems: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -50,6 +50,7 @@ class Inbox:
         self._work = Work()
         self._last_hint = 0.0
         self._blocked: NeedsUser | None = None
+        self._woken = False
         self.local = _Side(self, "local")
         self.remote = _Side(self, "remote")
 
@@ -81,14 +82,14 @@ class Inbox:
     def take(self, timeout: float) -> Work:
         """Wait for something to do, up to `timeout` seconds, and until hints have settled."""
         with self._changed:
-            self._changed.wait_for(self._anything, timeout)
+            self._changed.wait_for(lambda: self._woken or self._anything(), timeout)
             deadline = time.monotonic() + LONGEST_SETTLE
             while not self._work.requests and self._anything():
                 quiet = self._last_hint + self._settle - time.monotonic()
-                if quiet <= 0 or time.monotonic() > deadline:
+                if quiet <= 0 or time.monotonic() > deadline or self._woken:
                     break
                 self._changed.wait(quiet)
-            work, self._work = self._work, Work()
+            work, self._work, self._woken = self._work, Work(), False
             return work
 
     def give_back(self, work: Work) -> None:
@@ -109,8 +110,8 @@ class Inbox:
 
     def wake(self) -> None:
         """Make `take` return."""
-        self.hint("local", ())
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def _anything(self) -> bool:

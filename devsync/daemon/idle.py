@@ -1,0 +1,234 @@
+"""Asks for the verdict when the bell rings, and obeys it: warn, wait, look again, flush, deallocate."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from devsync.core.idle import Action, Policy, Signal, Verdict, act, judge
+from devsync.daemon.bell import Bell
+from devsync.daemon.board import Board
+from devsync.daemon.inbox import Inbox
+from devsync.daemon.link import Link
+from devsync.ports import Clock, DevsyncError, Notifier
+
+log = logging.getLogger(__name__)
+
+FLUSH = 120.0
+"""Seconds that the last flush before a deallocation may take; what is not here stays on the disk there."""
+
+FIRST_RETRY, LONGEST_RETRY = 30.0, 900.0
+"""Seconds between two tries to deallocate a machine that refuses."""
+
+
+class Activities:
+    """When each kind of work was last seen. Any thread may report."""
+
+    def __init__(
+        self, clock: Clock, keepalive: datetime | None, save: Callable[[datetime | None], None]
+    ) -> None:
+        """`save` makes a keepalive outlive the daemon."""
+        self._clock, self._save = clock, save
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+        self._running = 0
+        self._keepalive = keepalive
+
+    def seen(self, name: str) -> None:
+        """There was work of this kind just now."""
+        with self._lock:
+            self._last[name] = self._clock.monotonic()
+
+    def running(self, difference: int) -> None:
+        """One command more or less runs on the machine."""
+        with self._lock:
+            self._running += difference
+            self._last["jobs"] = self._clock.monotonic()
+
+    def keep_until(self, until: datetime | None) -> None:
+        """Not idle until then; None takes it back."""
+        with self._lock:
+            self._keepalive = until
+            self._save(until)
+
+    def keepalive(self) -> datetime | None:
+        """Until when the machine is kept, if that is not past."""
+        with self._lock:
+            kept = self._keepalive
+        return kept if kept is not None and kept > self._clock.now() else None
+
+    def signals(self) -> list[Signal]:
+        """Every sign of work that devsync sees by itself."""
+        kept = self.keepalive()
+        with self._lock:
+            last, running = dict(self._last), self._running
+        edits = [
+            Signal(f"{side}-edits", False, "none now", "any change", last.get(f"{side}-edits"))
+            for side in ("local", "remote")
+        ]
+        jobs = Signal("jobs", running > 0, f"{running} running", "0 running", last.get("jobs"))
+        until = "none" if kept is None else f"until {kept:%Y-%m-%d %H:%M} UTC"
+        return [*edits, jobs, Signal("keepalive", kept is not None, until, "none")]
+
+
+class IdleKeeper:
+    """The service that deallocates the machine when nobody and nothing works any more."""
+
+    name = "idle"
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        check: float,
+        activities: Activities,
+        link: Link,
+        inbox: Inbox,
+        board: Board,
+        clock: Clock,
+        notifier: Notifier,
+    ) -> None:
+        """`check` is the number of seconds between two verdicts."""
+        self._policy, self._check, self._activities = policy, check, activities
+        self._link, self._inbox, self._board = link, inbox, board
+        self._clock, self._notifier = clock, notifier
+        self._ring = threading.Event()
+        self._started: float | None = None
+        self._warned_at: float | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Look each time the bell rings."""
+        bell = Bell(self._check, self._ring.set)
+        try:
+            while not stop.is_set():
+                self.look(stop)
+                self._ring.wait()
+                self._ring.clear()
+        finally:
+            bell.close()
+
+    def interrupt(self) -> None:
+        """Called by the supervisor from its own thread."""
+        self._ring.set()
+
+    def look(self, stop: threading.Event) -> None:
+        """One verdict, and what follows from it."""
+        now = self._clock.monotonic()
+        facts = self._board.read()
+        if facts.link.state != "connected":
+            # Nothing is known of a machine out of reach: the time of quiet begins anew with the next look.
+            self._started = self._warned_at = None
+            self._show(None, now)
+            return
+        if self._started is None:
+            self._started = now
+        verdict = judge(self._signals(facts.sync.activity), self._policy, self._started, now)
+        action = act(verdict, self._policy, self._warned_at, now)
+        if action is Action.WARN:
+            self._warned_at = now
+            self._warn(verdict)
+        elif action is Action.CALL_OFF:
+            self._warned_at = None
+            log.info("deallocation called off: %s", verdict.reason)
+        elif action is Action.DEALLOCATE and not stop.is_set():
+            self._deallocate(stop)
+            return
+        self._show(verdict, now)
+
+    def _signals(self, activity: str) -> list[Signal]:
+        signals = self._activities.signals()
+        if activity == "synchronising":
+            signals.append(Signal("local-edits", True, "being synchronised", "any change"))
+        return signals
+
+    def _warn(self, verdict: Verdict) -> None:
+        seconds = round(self._policy.warn)
+        text = f"{verdict.reason}; the machine is deallocated in {seconds} s unless you work on"
+        log.warning("idle: %s", text)
+        self._notifier.notify("devsync: the machine is idle", f"{text} (devsync keepalive 2h keeps it)")
+
+    def _deallocate(self, stop: threading.Event) -> None:
+        log.warning("idle: deallocating the machine")
+        self._flush()
+        pause = FIRST_RETRY
+        while not stop.is_set():
+            try:
+                self._link.deallocate(stop)
+            except DevsyncError as error:
+                self._fail(error, pause)
+                stop_or_woken = stop.wait(pause) or self._link.wanted
+                pause = min(2 * pause, LONGEST_RETRY)
+                if stop_or_woken:
+                    break
+            else:
+                self._board.post(idle=replace(self._board.read().idle, warned=False, failure=None))
+                self._notifier.notify(
+                    "devsync", "the machine was idle and is deallocated; devsync start brings it back"
+                )
+                log.warning("idle: the machine is deallocated")
+                break
+        self._started = self._warned_at = None
+        self._show(None, self._clock.monotonic())
+
+    def _flush(self) -> None:
+        try:
+            answer = self._inbox.request().result(FLUSH)
+        except (DevsyncError, FutureTimeout) as error:
+            log.warning("not everything was brought here before the deallocation (it stays there): %s", error)
+            return
+        for path in (*answer.conflicts, *answer.unsettled):
+            log.warning("stays as it is on the machine's disk: %s", ascii(path))
+
+    def _fail(self, error: DevsyncError, pause: float) -> None:
+        text = f"the machine could not be deallocated and is still billed: {error.message}"
+        log.error("%s (next try in %d s)", text, pause)
+        self._board.post(idle=replace(self._board.read().idle, failure=error.message))
+        self._notifier.notify("devsync: STILL BILLED", f"{text}. {error.hint}")
+
+    def _show(self, verdict: Verdict | None, now: float) -> None:
+        kept = self._activities.keepalive()
+        facts = self._board.read().idle
+        shown = {} if verdict is None else self._as_json(verdict, now)
+        self._board.post(
+            idle=replace(
+                facts,
+                verdict=shown,
+                warned=self._warned_at is not None,
+                keepalive_until=None if kept is None else _stamp(kept),
+            )
+        )
+
+    def _as_json(self, verdict: Verdict, now: float) -> dict[str, object]:
+        today = self._clock.now()
+
+        def when(moment: float | None) -> str | None:
+            return None if moment is None else _stamp(today + timedelta(seconds=moment - now))
+
+        at = verdict.deallocate_at
+        if self._warned_at is not None:
+            at = self._warned_at + self._policy.warn
+        return {
+            "verdict": "busy" if verdict.busy else "idle",
+            "since": when(verdict.quiet_since),
+            "deallocate_at": when(at),
+            "reason": verdict.reason,
+            "signals": [
+                {
+                    "name": signal.name,
+                    "busy": signal.active or bool(signal.error),
+                    "value": signal.value,
+                    "threshold": signal.threshold,
+                    "since": when(signal.last),
+                    "error": signal.error or None,
+                }
+                for signal in verdict.signals
+            ],
+        }
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,283 @@
+"""The sync loop: hints and requests in, cycles out. Owns the store, the ancestor and both replicas."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from devsync.core.reconcile import Mode
+from devsync.core.snapshot import ROOT, RelPath
+from devsync.daemon.board import Board, SyncFacts
+from devsync.daemon.engine import Engine, Memory, Permission, Result
+from devsync.daemon.inbox import Inbox, Synchronised, Work
+from devsync.ports import Clock, NeedsUser, Replica, Rules
+
+log = logging.getLogger(__name__)
+
+FULL_LOOK = 300.0
+"""Seconds between two looks at everything, which heal hints that were lost."""
+
+GIT_LOCK = 60.0
+"""Seconds that a cycle waits at most for git to let go of its index."""
+
+ROUNDS = 20
+"""Cycles after which a barrier gives up on files that never keep still."""
+
+
+class RulesSource(Protocol):
+    """What is mirrored, and when to ask again."""
+
+    def load(self) -> Rules: ...
+
+    def governs(self, path: RelPath) -> bool:
+        """Whether a change of `path` can change the rules."""
+
+    def fingerprint(self) -> object:
+        """Differs whenever an input of the rules outside the mirrored files has changed."""
+
+    def deleted_by_git(self) -> Collection[RelPath]:
+        """The paths that git itself has removed since the last `mark`."""
+
+    def mark(self) -> None:
+        """A full cycle has ended: from here on count what git removes."""
+
+    def busy(self) -> bool:
+        """Whether git holds its index just now."""
+
+
+class FollowsRules(Protocol):
+    """A watcher, which prunes what is ignored."""
+
+    def set_rules(self, rules: Rules) -> None: ...
+
+
+@dataclass(frozen=True)
+class SyncPolicy:
+    """The part of the configuration that the loop obeys; `max_deletions` is a share from 0 to 1."""
+
+    mode: Mode
+    max_deletions: float
+
+
+class SyncLoop:
+    """The service that synchronises. `activity(side)` is told of edits that were not devsync's own."""
+
+    name = "sync"
+
+    def __init__(
+        self,
+        *,
+        open_remote: Callable[[threading.Event], Replica],
+        local: Replica,
+        memory: Memory,
+        rules: RulesSource,
+        watchers: Collection[FollowsRules],
+        inbox: Inbox,
+        board: Board,
+        policy: SyncPolicy,
+        clock: Clock,
+        activity: Callable[[str], None],
+        permission: Permission,
+    ) -> None:
+        self._open_remote, self._local, self._memory = open_remote, local, memory
+        self._rules, self._watchers, self._inbox = rules, watchers, inbox
+        self._board, self._policy, self._clock, self._activity = board, policy, clock, activity
+        self._permission = permission
+        self._remote: Replica | None = None
+        self._facts = SyncFacts(mode=policy.mode.value)
+        self._fingerprint: object = None
+        self._current: Rules | None = None
+        self._next_full = 0.0
+        self._retry: set[RelPath] = set()
+        self._tried: dict[RelPath, str] = {}
+
+    # ------------------------------------------------------------ the service
+
+    def run(self, stop: threading.Event) -> None:
+        """Synchronise until `stop`. Begins with a look at everything, however it was interrupted before."""
+        self._post(activity="connecting")
+        remote = self._remote = self._open_remote(stop)
+        try:
+            engine = self._begin(remote)
+            self._inbox.block(None)
+            self._board.trouble(self.name, None)
+            while not stop.is_set():
+                self._turn(engine, stop)
+        except NeedsUser as error:
+            self._post(halted=error.message if error.exit_status == 4 else None, activity="halted")
+            self._inbox.block(error)
+            raise
+        finally:
+            self._remote = None
+            remote.close()
+            self._post(pending=0, in_flight=0)
+
+    def interrupt(self) -> None:
+        """Called by the supervisor from its own thread."""
+        remote = self._remote
+        if remote is not None:
+            remote.interrupt()
+        self._inbox.wake()
+
+    def _begin(self, remote: Replica) -> Engine:
+        self._post(activity="synchronising", halted=None)
+        engine = Engine(
+            self._memory,
+            self._local,
+            remote,
+            mode=self._policy.mode,
+            max_deletions=self._policy.max_deletions,
+            explain=self._rules.deleted_by_git,
+            meter=self,
+            clock=self._clock.monotonic,
+        )
+        self._permission = _either(self._permission, self._inbox.permissions())
+        engine.identify(self._permission)
+        self._current = None
+        self._read_rules(remote)
+        self._next_full = 0.0
+        return engine
+
+    # ------------------------------------------------------------ one turn
+
+    def _turn(self, engine: Engine, stop: threading.Event) -> None:
+        now = self._clock.monotonic()
+        pause = min(1.0, self._next_full - now) if self._retry else self._next_full - now
+        work = self._inbox.take(max(0.0, pause))
+        if stop.is_set():
+            return
+        work.local |= self._retry
+        work.remote |= self._retry
+        self._retry = set()
+        if self._clock.monotonic() >= self._next_full or work.requests:
+            work.local, work.remote = {ROOT}, {ROOT}
+        try:
+            self._work(engine, work, stop)
+        except BaseException:
+            self._inbox.give_back(work)
+            raise
+        self._post(activity="watching")
+
+    def _work(self, engine: Engine, work: Work, stop: threading.Event) -> None:
+        rounds = 0
+        while (work.local or work.remote) and not stop.is_set():
+            self._wait_for_git(stop)
+            self._refresh_rules(work)
+            if ROOT in work.local or ROOT in work.remote:
+                self._post(activity="synchronising")
+            result = self._cycle(engine, work)
+            rounds += 1
+            waited_for = bool(work.requests) and rounds < ROUNDS
+            work.local = set(result.again | (result.later if waited_for else frozenset()))
+            work.remote = set(work.local)
+            if result.later and waited_for:
+                stop.wait(0.1)
+            if rounds >= ROUNDS:
+                self._retry |= work.local
+                work.local, work.remote = set(), set()
+            self._schedule(result)
+        self._answer(engine, work)
+
+    def _cycle(self, engine: Engine, work: Work) -> Result:
+        full_local, full_remote = ROOT in work.local, ROOT in work.remote
+        permission = _either(self._permission, *(request.permission for request in work.requests))
+        result = engine.cycle(
+            None if full_local else work.local,
+            None if full_remote else work.remote,
+            permission=permission,
+        )
+        self._note(engine, result)
+        if full_local and full_remote:
+            self._permission = Permission()
+            self._next_full = self._clock.monotonic() + FULL_LOOK
+            self._rules.mark()
+            if result.complete:
+                self._facts = replace(self._facts, synchronised=self._facts.synchronised + 1)
+        self._post(
+            files=len(engine.ancestor),
+            pending=len(result.again) + len(result.later),
+            in_flight=0,
+            conflicts=len(engine.conflicts),
+            last_sync=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            problems=dict(result.problems),
+        )
+        return result
+
+    def _note(self, engine: Engine, result: Result) -> None:
+        plan = result.plan
+        if plan.to_remote or plan.agreed:
+            self._activity("local-edits")
+        if plan.to_local or plan.agreed:
+            self._activity("remote-edits")
+        if plan.to_local or plan.to_remote:
+            log.info(
+                "synchronised: %d here, %d on the machine, %d conflicts",
+                len(plan.to_local),
+                len(plan.to_remote),
+                len(engine.conflicts),
+            )
+        for path, problem in result.problems.items():
+            if self._tried.get(path) != problem:
+                log.warning("%s: %s", ascii(path), problem)
+
+    def _schedule(self, result: Result) -> None:
+        """A problem gets one more look soon; after that hints and the full look decide."""
+        fresh = {path for path, problem in result.problems.items() if self._tried.get(path) != problem}
+        self._tried = dict(result.problems)
+        self._retry |= result.later | fresh
+
+    def _answer(self, engine: Engine, work: Work) -> None:
+        unsettled = {path: self._tried.get(path, "keeps changing") for path in self._retry}
+        for request in work.requests:
+            request.reply.set_result(Synchronised(tuple(sorted(engine.conflicts)), unsettled))
+
+    # ------------------------------------------------------------ rules
+
+    def _wait_for_git(self, stop: threading.Event) -> None:
+        deadline = self._clock.monotonic() + GIT_LOCK
+        while self._rules.busy() and self._clock.monotonic() < deadline and not stop.is_set():
+            stop.wait(0.02)
+
+    def _refresh_rules(self, work: Work) -> None:
+        asked = any(self._rules.governs(path) for path in (*work.local, *work.remote))
+        if not asked and self._rules.fingerprint() == self._fingerprint:
+            return
+        if self._remote is not None and self._read_rules(self._remote):
+            work.local, work.remote = {ROOT}, {ROOT}
+
+    def _read_rules(self, remote: Replica) -> bool:
+        """Hand out the rules as they are now; whether they have changed."""
+        self._fingerprint = self._rules.fingerprint()
+        rules = self._rules.load()
+        if rules == self._current:
+            return False
+        self._current = rules
+        for follower in (self._local, remote, *self._watchers):
+            follower.set_rules(rules)
+        return True
+
+    # ------------------------------------------------------------ what is told
+
+    def planned(self, files: int, size: int) -> None:
+        """Meter: so many files and bytes are about to move."""
+        self._post(pending=files, in_flight=files, planned_bytes=size, moved_bytes=0)
+
+    def moved(self, side: str, size: int) -> None:
+        """Meter: so many bytes have moved towards `side`."""
+        facts = replace(self._facts, moved_bytes=self._facts.moved_bytes + size)
+        if side == "local":
+            self._facts = replace(facts, downloaded_bytes=facts.downloaded_bytes + size)
+        else:
+            self._facts = replace(facts, uploaded_bytes=facts.uploaded_bytes + size)
+        self._board.post(sync=self._facts)
+
+    def _post(self, **facts: object) -> None:
+        self._facts = replace(self._facts, **facts)  # type: ignore[arg-type]  # replace refuses unknown names
+        self._board.post(sync=self._facts)
+
+
+def _either(*permissions: Permission) -> Permission:
+    return Permission(any(p.deletions for p in permissions), any(p.rejoin for p in permissions))
