@@ -92,7 +92,7 @@ class AzureMachine:
         Drive(self._vm, goal, stop, progress, monotonic=self._monotonic, **pace).run()
 
     def address(self) -> Address:
-        """The public address, else the private one; `alias` is the VM's id, so a VM made anew is another host."""
+        """The public address, else the private one; `alias` is the VM's id: made anew, it is another host."""
         try:
             vm_id, host = self._vm.whereabouts()
         except Trouble as trouble:

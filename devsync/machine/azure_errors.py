@@ -158,7 +158,7 @@ class Trouble(Exception):
 
 
 def explain(problem: Problem, settings: AzureSettings, doing: str) -> DevsyncError:
-    """The error a user reads; `doing` is one of: start, deallocate, read the state of, find the address of."""
+    """The error a user reads; `doing`: start, deallocate, read the state of, find the address of."""
     kind = classify(problem)
     error = _signing_in(kind, problem, settings) or _rights(kind, problem, settings, doing)
     error = error or _away(kind, problem, settings) or _power(kind, problem, settings, doing)

@@ -1,0 +1,200 @@
+"""What the endpoint knows: VMs, the operations that change them, and the faults that a test has ordered.
+
+Time is a count of ticks. By default each look at a VM or an operation is one tick, after it was answered;
+with `by_polls` off only `wind` moves the world.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+
+SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
+GROUP = "science"
+VM_NAME = "dev-vm"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes over the wire; `body` is JSON, or text as it is. None as an answer drops the connection."""
+
+    status: int
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal(status: int, code: str, message: str = "", **headers: str) -> Answer:
+    """An error as ARM words it; header names are given with '_' for '-'."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, {"error": {"code": code, "message": message}}, names)
+
+
+@dataclass
+class Vm:
+    """A virtual machine with its network card and its address. `power` is the word after PowerState/."""
+
+    name: str = VM_NAME
+    group: str = GROUP
+    subscription: str = SUBSCRIPTION
+    power: str | None = "deallocated"
+    public_ip: str | None = "127.0.0.1"
+    has_public_ip: bool = True
+    private_ip: str = "10.0.0.4"
+    location: str = "westeurope"
+    vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    card: bool = True
+
+
+@dataclass
+class Operation:
+    """A start, deallocate or powerOff on its way: one power state for each tick that is left."""
+
+    vm: Vm
+    verb: str
+    steps: list[str]
+    outcome: tuple[str, str, str] | None
+    before: str | None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    status: str = "InProgress"
+    error: dict[str, str] | None = None
+
+
+@dataclass
+class Fault:
+    """Instead of answering `request` the endpoint gives `answer`, `times` times; `after` it has acted."""
+
+    request: str
+    answer: Answer | None
+    times: int
+    after: bool
+
+
+_STEPS = {
+    "start": ["starting", "starting", "running"],
+    "deallocate": ["deallocating", "deallocating", "deallocated"],
+    "powerOff": ["stopping", "stopped"],
+}
+_ONGOING = (
+    "An ongoing operation is changing power state of Virtual Machine {0} to {1}. "
+    "Please perform operation {2} after some time."
+)
+_MARKED = (
+    "Cannot start VM '{0}' since the VM is either deallocated or marked to be deallocated. "
+    "For more information, refer to the documentation."
+)
+
+Hook = Callable[[Vm], None]
+
+
+class World:
+    """The truth behind the endpoint. Every method may be called from any thread."""
+
+    def __init__(self, *vms: Vm) -> None:
+        self.lock = threading.RLock()
+        self.vms = list(vms)
+        self.operations: dict[str, Operation] = {}
+        self.steps = {verb: list(steps) for verb, steps in _STEPS.items()}
+        self.by_polls = True
+        self.preempts = False
+        """Whether a newer command replaces the one that is on its way; otherwise it is refused with 409."""
+        self.hides_power = 0
+        """How many looks find no PowerState; -1 for all of them."""
+        self.retry_after: int | None = None
+        """Retry-After of every 202 and of every poll."""
+        self.upper_ids = False
+        """Whether ids come back in another case than they were asked for."""
+        self.tokens: set[str] | None = None
+        """The tokens that are good; None: any is."""
+        self.outcome: tuple[str, str, str] | None = None
+        """Status, code and message with which the next operation ends, instead of Succeeded."""
+        self.faults: list[Fault] = []
+        self.log: list[str] = []
+        """The requests: 'instanceView', 'start', 'operation', …; in order."""
+        self.seen_tokens: set[str] = set()
+        self.on_start: Hook = lambda vm: None
+        """Called before a VM is seen to run: the place to start what answers at its address."""
+        self.on_deallocate: Hook = lambda vm: None
+        """Called when a deallocation or power-off has begun."""
+        self.on_change: Callable[[], None] = lambda: None
+
+    def fault(self, request: str, answer: Answer | None, *, times: int = 1, after: bool = False) -> None:
+        with self.lock:
+            self.faults.append(Fault(request, answer, times, after))
+
+    def take_fault(self, request: str) -> Fault | None:
+        with self.lock:
+            for fault in self.faults:
+                if fault.request in (request, "*") and fault.times > 0:
+                    fault.times -= 1
+                    return fault
+            return None
+
+    def put(self, vm: Vm, power: str | None) -> None:
+        """Somebody else did it, and it is done."""
+        with self.lock:
+            for operation in self._ongoing(vm):
+                operation.status = "Succeeded"
+            vm.power = power
+            self.on_change()
+
+    def command(self, vm: Vm, verb: str) -> Operation | Answer:
+        """Take a command, as Azure does: the operation, or the refusal."""
+        with self.lock:
+            for ongoing in self._ongoing(vm):
+                if ongoing.verb == verb:
+                    return ongoing
+                if not self.preempts:
+                    text = _MARKED if ongoing.verb == "deallocate" else _ONGOING
+                    return refusal(409, "OperationNotAllowed", text.format(vm.name, ongoing.steps[-1], verb))
+                ongoing.status = "Canceled"
+                ongoing.error = {
+                    "code": "OperationPreempted",
+                    "message": "Operation execution has been preempted by a more recent operation.",
+                }
+            operation = Operation(vm, verb, list(self.steps[verb]), self.outcome, vm.power)
+            if vm.power == operation.steps[-1]:
+                operation.steps = operation.steps[-1:]
+            self.outcome = None
+            self.operations[operation.id] = operation
+            if verb != "start":
+                self.on_deallocate(vm)
+            self._advance(operation)
+            return operation
+
+    def looked(self) -> None:
+        if self.by_polls:
+            self.wind()
+
+    def wind(self, ticks: int = 1) -> None:
+        with self.lock:
+            for _ in range(ticks):
+                for operation in [
+                    entry for entry in self.operations.values() if entry.status == "InProgress"
+                ]:
+                    self._advance(operation)
+
+    def _advance(self, operation: Operation) -> None:
+        vm, last = operation.vm, len(operation.steps) == 1
+        if last and operation.outcome is not None:
+            operation.status, code, message = operation.outcome
+            operation.error = {"code": code, "message": message}
+            vm.power = operation.before
+        else:
+            state = operation.steps.pop(0)
+            if state == "running" and vm.power != "running":
+                self.on_start(vm)
+            vm.power = state
+            if last:
+                operation.status = "Succeeded"
+        self.on_change()
+
+    def _ongoing(self, vm: Vm) -> list[Operation]:
+        return [
+            entry for entry in self.operations.values() if entry.vm is vm and entry.status == "InProgress"
+        ]
+
+    def to_json(self) -> object:
+        with self.lock:
+            return {"vms": [asdict(vm) for vm in self.vms], "log": self.log[-100:]}
