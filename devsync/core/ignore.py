@@ -303,10 +303,11 @@ def _rule_from_json(value: Any) -> Rule:
         raise ValueError(f"not an ignore rule: {value!r}"[:200])
     rule = Rule(*value)
     try:
-        groups = re.compile(rule.regex.encode("latin-1")).groups
+        compiled = re.compile(rule.regex.encode("latin-1"))
     except (re.error, UnicodeEncodeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not an ignore rule: {value!r}"[:200]) from error
-    if groups or not (rule.directory == ROOT or proper(rule.directory)):
+    # Groups would shift the numbers of the other rules, flags would hold for them too.
+    if compiled.groups or compiled.flags or not (rule.directory == ROOT or proper(rule.directory)):
         raise ValueError(f"not an ignore rule: {value!r}"[:200])
     return rule
 
