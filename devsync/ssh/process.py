@@ -1,0 +1,151 @@
+"""Commands and byte streams on the machine: a channel of the session in the shape that `ports` asks for."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from devsync.ports import DevsyncError, Unavailable
+
+PACKET = 32 * 1024 - 64
+"""Bytes in one SSH packet, as OpenSSH takes them. Larger pieces would be copied again for each packet."""
+
+EVERYTHING = 16 * 1024 * 1024
+"""More than is ever held for a channel: emptying its buffer is cheap, taking a part of it is not."""
+
+NO_STATUS = -1
+
+
+class Channel(Protocol):
+    """The part of the SSH library's channel that is used here."""
+
+    closed: bool
+    eof_received: bool | int
+    exit_status: int
+    status_event: threading.Event
+
+    def send(self, data: bytes, /) -> int: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def recv_stderr(self, size: int, /) -> bytes: ...
+    def recv_ready(self) -> bool: ...
+    def shutdown_write(self) -> None: ...
+    def resize_pty(self, width: int, height: int) -> None: ...
+    def close(self) -> None: ...
+
+
+Lost = Callable[[], Unavailable | None]
+"""Why the link under a channel is gone; None while it stands."""
+
+
+class _Reader:
+    """One direction of a channel, read in large pieces and handed out in the size that is asked for."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self.held = memoryview(b"")
+
+    def take(self, size: int) -> bytes:
+        if not self.held:
+            data = self._read(EVERYTHING)
+            if len(data) <= size:
+                return data
+            self.held = memoryview(data)
+        piece, self.held = bytes(self.held[:size]), self.held[size:]
+        return piece
+
+
+class ChannelStream:
+    """A ports.ByteStream over a channel."""
+
+    def __init__(self, channel: Channel, lost: Lost) -> None:
+        self._channel = channel
+        self._lost = lost
+        self._closed = False
+        self._out = _Reader(channel.recv)
+
+    def send(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data).cast("B")
+        while rest:
+            try:
+                sent = self._channel.send(bytes(rest[:PACKET]))
+            except OSError as error:
+                raise self._gone() from error
+            if not sent:
+                raise self._gone()
+            rest = rest[sent:]
+
+    def recv(self, size: int) -> bytes:
+        return self._receive(self._out, size)
+
+    def pending(self) -> bool:
+        channel = self._channel
+        return bool(self._out.held) or channel.recv_ready() or bool(channel.eof_received) or channel.closed
+
+    def shutdown_write(self) -> None:
+        try:
+            self._channel.shutdown_write()
+        except OSError as error:
+            raise self._gone() from error
+
+    def close(self) -> None:
+        self._closed = True
+        try:
+            self._channel.close()
+        except OSError:
+            pass  # the link is gone, and the channel with it
+
+    def _receive(self, reader: _Reader, size: int) -> bytes:
+        try:
+            data = reader.take(size)
+        except OSError as error:  # it had to tell the machine that there is room again
+            raise self._gone() from error
+        if data or self._channel.eof_received:
+            return data
+        # The library ends a read in the same way when the other end said so and when the link broke.
+        if self._closed or (self._channel.exit_status == NO_STATUS and self._lost() is not None):
+            raise self._gone()
+        return b""
+
+    def _gone(self) -> Unavailable:
+        lost = self._lost()
+        if lost is not None:
+            return lost
+        return Unavailable(
+            "the stream was closed here" if self._closed else "the other end has closed the stream"
+        )
+
+
+class ChannelProcess(ChannelStream):
+    """A ports.Process over a channel. Take its output before `wait`: else it waits to get rid of it."""
+
+    def __init__(self, channel: Channel, lost: Lost) -> None:
+        super().__init__(channel, lost)
+        self._err = _Reader(channel.recv_stderr)
+
+    def recv_stderr(self, size: int) -> bytes:
+        return self._receive(self._err, size)
+
+    def resize(self, columns: int, rows: int) -> None:
+        try:
+            self._channel.resize_pty(columns, rows)
+        except OSError as error:
+            raise self._gone() from error
+
+    def wait(self) -> int:
+        self._channel.status_event.wait()
+        status = self._channel.exit_status
+        if status != NO_STATUS:
+            return status
+        if self._closed or self._lost() is not None:
+            raise self._gone()
+        raise DevsyncError("the command ended, and the machine did not say how")
+
+
+def signal_status(name: str) -> int:
+    """The exit status of a process that signal `name` (as SSH writes it, without SIG) ended: 128 + n."""
+    try:
+        return 128 + signal.Signals[f"SIG{name}"]
+    except KeyError:
+        return 255  # a signal that this system does not have
