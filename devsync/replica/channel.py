@@ -1,0 +1,105 @@
+"""The near end of the helper: questions go out, answers come back in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from devsync import ports
+from devsync.replica import frames, wire
+
+BLOCK = 1 << 16
+
+
+class Refusal(ports.DevsyncError):
+    """The helper could not do one thing; it goes on. The text is what it said."""
+
+
+class Answer:
+    """An answer that is on its way."""
+
+    def __init__(self, channel: HelperChannel) -> None:
+        self._channel = channel
+        self.value: dict[str, Any] | None = None
+
+    def result(self) -> Any:
+        """Wait for it. Raises Halted (the root is gone), Refusal, Unavailable; DevsyncError for nonsense."""
+        while self.value is None:
+            self._channel.take()
+        if "error" not in self.value:
+            return self.value.get("ok")
+        text = wire.text(str(self.value["error"]))
+        if self.value.get("kind") == "gone":
+            raise ports.Halted(
+                f"on the machine, {text}", hint="if that is meant, start again from an empty folder"
+            )
+        raise Refusal(f"the machine's helper says: {text}")
+
+
+class HelperChannel:
+    """Owns the process. One thread asks; any thread may interrupt."""
+
+    def __init__(self, process: ports.Process, head: bytes = b"") -> None:
+        """`head` was received already."""
+        self._process = process
+        self._buffer = head
+        self._expected: deque[Answer] = deque()
+
+    def ask(self, verb: str, **arguments: Any) -> Answer:
+        """Send a question; several may be on their way."""
+        try:
+            frame = frames.encode({"do": verb, **arguments})
+        except frames.Malformed as error:
+            raise ports.DevsyncError(f"too much for one message to the machine: {error}") from error
+        self._process.send(frame)
+        answer = Answer(self)
+        self._expected.append(answer)
+        return answer
+
+    def call(self, verb: str, **arguments: Any) -> Any:
+        """Ask and wait."""
+        return self.ask(verb, **arguments).result()
+
+    def take(self) -> None:
+        """Receive the next answer and give it to whoever waits for it."""
+        answer = self.receive()
+        if not isinstance(answer, dict) or not self._expected:
+            raise nonsense("an answer without a question")
+        self._expected.popleft().value = answer
+
+    def receive(self) -> Any:
+        """The next message, whatever it is. Raises Unavailable at the end."""
+        try:
+            return frames.read(self._exactly)
+        except EOFError:
+            raise ports.Unavailable("the helper on the machine has ended") from None
+        except frames.Malformed as error:
+            raise nonsense(str(error)) from error
+
+    def interrupt(self) -> None:
+        """Every wait ends with Unavailable."""
+        self._process.close()
+
+    def close(self) -> None:
+        """End the helper; a second call does nothing."""
+        self._process.close()
+
+    def _exactly(self, size: int) -> bytes:
+        parts = [self._buffer[:size]]
+        missing = size - len(parts[0])
+        self._buffer = self._buffer[size:]
+        while missing:
+            data = self._process.recv(max(BLOCK, min(missing, 1 << 20)))
+            if not data:
+                if len(parts) > 1 or parts[0]:
+                    raise ports.Unavailable("the helper on the machine ended in mid-sentence")
+                return b""
+            parts.append(data[:missing])
+            self._buffer = data[missing:]
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+
+def nonsense(what: str) -> ports.DevsyncError:
+    """The error for an answer that no honest helper gives."""
+    return ports.DevsyncError(f"the machine's helper gave an answer that makes no sense: {what}")

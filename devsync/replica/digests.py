@@ -1,0 +1,123 @@
+"""What is at one name of a folder, with the digests of files that have not changed. Travels (Python 3.8)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterable, Mapping
+from typing import Tuple  # noqa: UP035 (as below)
+
+from devsync.core.snapshot import Digest, File, Leaf, Link, RelPath
+from devsync.replica.walk import Blocked
+
+Signature = Tuple[int, int, int, int]  # noqa: UP006 (an alias is evaluated: Python 3.8)
+"""(size, mtime in ns, inode, ctime in ns): as long as it is the same, so is the content."""
+
+RACY = 2_000_000_000
+"""A stamp this young, in ns, may stand for two contents (git's racy rule): not remembered."""
+
+BLOCK = 1 << 20
+
+_KINDS = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "FIFO", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+
+
+class Busy(Blocked):
+    """The file changed while it was read."""
+
+
+class IsFolder(Exception):
+    """There is a folder, which is no leaf."""
+
+
+class Special(Blocked):
+    """There is a socket, a FIFO or a device; the text says which."""
+
+
+def signature(info: os.stat_result) -> Signature:
+    """What tells one content of a file from another without reading it."""
+    return (info.st_size, info.st_mtime_ns, info.st_ino, info.st_ctime_ns)
+
+
+class Digests:
+    """The digests that are known, by path, and what has changed in them since somebody asked."""
+
+    def __init__(self, known: Mapping[RelPath, tuple[Signature, Digest]] | None = None) -> None:
+        self.known: dict[RelPath, tuple[Signature, Digest]] = dict(known or {})
+        self._changed: set[RelPath] = set()
+
+    def learn(self, path: RelPath, seen: Signature, digest: Digest, before: int) -> None:
+        """Remember a digest unless its stamp is too young at the look that began at `before` (ns)."""
+        if seen[3] < before - RACY:
+            self.known[path] = (seen, digest)
+            self._changed.add(path)
+
+    def forget_all_but(self, paths: Iterable[RelPath]) -> None:
+        """Forget the paths that a look at everything has not seen."""
+        gone = self.known.keys() - paths
+        for path in gone:
+            del self.known[path]
+        self._changed |= gone
+
+    def take_changes(self) -> tuple[dict[RelPath, tuple[Signature, Digest]], set[RelPath]]:
+        """What was learnt and what was forgotten since the last call, for whoever keeps it on a disk."""
+        changed = {path: self.known[path] for path in self._changed if path in self.known}
+        gone = self._changed - changed.keys()
+        self._changed = set()
+        return changed, gone
+
+    def file(self, folder: int, name: str, path: RelPath, info: os.stat_result) -> File:
+        """The regular file that `info` tells of. Busy if it changes meanwhile; OSError."""
+        seen = signature(info)
+        executable = bool(info.st_mode & stat.S_IXUSR)
+        remembered = self.known.get(path)
+        if remembered is not None and remembered[0] == seen:
+            return File(remembered[1], seen[0], executable)
+        before = time.time_ns()
+        digest = read_digest(folder, name, seen)
+        self.learn(path, seen, digest, before)
+        return File(digest, seen[0], executable)
+
+    def look(self, folder: int, name: str, path: RelPath) -> Leaf | None:
+        """What is there now. IsFolder, Special or Busy if it is no leaf; OSError."""
+        try:
+            info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISREG(info.st_mode):
+                return self.file(folder, name, path, info)
+            if stat.S_ISLNK(info.st_mode):
+                return Link(os.readlink(name, dir_fd=folder))
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(info.st_mode):
+            raise IsFolder
+        raise Special(special(info.st_mode))
+
+
+def special(mode: int) -> str:
+    """What to call something that is neither file nor folder nor link."""
+    return _KINDS.get(stat.S_IFMT(mode), "special file")
+
+
+def read_digest(folder: int, name: str, seen: Signature) -> Digest:
+    """The digest of the file that `seen` tells of. Busy if it is another one, or changes meanwhile."""
+    descriptor = open_file(folder, name)
+    try:
+        if signature(os.fstat(descriptor)) != seen:
+            raise Busy("still being written")
+        digest = hashlib.sha256()
+        while True:
+            block = os.read(descriptor, min(BLOCK, seen[0] + 1))
+            if not block:
+                break
+            digest.update(block)
+        if signature(os.fstat(descriptor)) != seen:
+            raise Busy("still being written")
+        return digest.hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+def open_file(folder: int, name: str) -> int:
+    """Open for reading what is believed to be a regular file: never a link, never waiting for a FIFO."""
+    return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)

@@ -1,0 +1,166 @@
+"""The `.devsync` folder of a replica: its marker, and where contents are staged. Travels (Python 3.8).
+
+.devsync/.gitignore     git never shows this folder
+.devsync/replica.json   the marker: who this replica is
+.devsync/tmp/DIGEST     a content that has arrived, or is on its way
+.devsync/trash/         old versions (see `trash`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from devsync.core.snapshot import Digest
+from devsync.replica.digests import Busy, open_file, read_digest, signature
+from devsync.replica.walk import FOLDER, HOME, Blocked, parent
+
+MARKER = "replica.json"
+MARKER_LIMIT = 1 << 16  # bytes
+
+
+class Home:
+    """Handles of `.devsync` and of the folders in it; a context manager that closes them."""
+
+    def __init__(self, root: int, step: Callable[[str, str], None]) -> None:
+        self.root = root
+        self.step = step
+        self._usual_mode: int | None = None
+        with ExitStack() as opened:
+            self.folder = _subfolder(root, HOME)
+            opened.callback(os.close, self.folder)
+            self.tmp = _subfolder(self.folder, "tmp")
+            opened.callback(os.close, self.tmp)
+            self.trash = _subfolder(self.folder, "trash")
+            opened.callback(os.close, self.trash)
+            try:
+                self._write_new(".gitignore", b"*\n")
+            except FileExistsError:
+                pass
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Home:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+    def write_marker(self, marker: Mapping[str, Any]) -> None:
+        """Write the identity: whole and durable, or not at all."""
+        new = MARKER + ".new"
+        discard(self.folder, new)
+        self._write_new(new, json.dumps(marker).encode("utf-8"))
+        self.step("write-marker", MARKER)
+        os.replace(new, MARKER, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        os.fsync(self.folder)
+
+    def staged(self) -> dict[Digest, int]:
+        """What has arrived, wholly or in part: digest -> bytes."""
+        found = {}
+        for name in os.listdir(self.tmp):
+            if _is_digest(name):
+                found[name] = os.stat(name, dir_fd=self.tmp, follow_symlinks=False).st_size
+        return found
+
+    def clear_staging(self) -> int:
+        """Remove what was staged and never used; how many. Nothing of a user's is ever under such a name."""
+        names = [name for name in os.listdir(self.tmp) if _is_digest(name.split(".", 1)[0])]
+        for name in names:
+            self.step("clear-staging", name)
+            discard(self.tmp, name)
+        return len(names)
+
+    def open_staging(self, digest: Digest) -> int:
+        """A new, empty file for a content, readable by nobody else."""
+        discard(self.tmp, digest)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(digest, flags, 0o600, dir_fd=self.tmp)
+
+    def usual_mode(self) -> int:
+        """The mode of a file that the user makes: asked by making one, since asking for the umask sets it."""
+        if self._usual_mode is None:
+            discard(self.tmp, "probe-mode")
+            descriptor = os.open(
+                "probe-mode", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self.tmp
+            )
+            self._usual_mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            os.close(descriptor)
+            discard(self.tmp, "probe-mode")
+        return self._usual_mode
+
+    def verify(self, digest: Digest) -> None:
+        """Blocked unless the staged content is there and is what its name says."""
+        try:
+            info = os.stat(digest, dir_fd=self.tmp, follow_symlinks=False)
+            right = stat.S_ISREG(info.st_mode) and read_digest(self.tmp, digest, signature(info)) == digest
+        except FileNotFoundError:
+            raise Blocked("its content has not arrived") from None
+        except Busy:
+            right = False
+        if not right:
+            raise Blocked("its content arrived damaged")
+
+    def _write_new(self, name: str, content: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=self.folder)
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_marker(root: int) -> dict[str, Any] | None:
+    """The identity that was written below `root`; None if there is none. ValueError if it is damaged."""
+    try:
+        with parent(root, f"{HOME}/{MARKER}") as (folder, name):
+            descriptor = open_file(folder, name)
+    except (FileNotFoundError, Blocked):
+        return None
+    try:
+        value = json.loads(os.read(descriptor, MARKER_LIMIT).decode("utf-8"))
+    finally:
+        os.close(descriptor)
+    if not isinstance(value, dict):
+        raise ValueError("the marker is damaged")
+    return value
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte; a full disk is an OSError, never a part."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def discard(folder: int, name: str) -> None:
+    """Remove a file of ours, if it is there."""
+    try:
+        os.unlink(name, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+
+
+def _subfolder(folder: int, name: str) -> int:
+    try:
+        os.mkdir(name, 0o700, dir_fd=folder)
+    except FileExistsError:
+        pass
+    try:
+        return os.open(name, FOLDER, dir_fd=folder)
+    except NotADirectoryError as error:
+        raise OSError(error.errno, f"{name} is no folder", name) from error
+
+
+def _is_digest(name: str) -> bool:
+    return len(name) == 64 and not name.strip("0123456789abcdef")

@@ -1,0 +1,181 @@
+"""The side of this computer: a folder on its disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from devsync import ports
+from devsync.core.ignore import Rules
+from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
+from devsync.replica import trash
+from devsync.replica.commit import Step, no_step
+from devsync.replica.digests import BLOCK, Digests, open_file, signature
+from devsync.replica.home import Home, discard, write_all
+from devsync.replica.trash import Version
+from devsync.replica.tree import Tree
+from devsync.replica.walk import Blocked, RootGone, open_root, parent, told
+
+
+class LocalReplica:
+    """Implements ports.Replica over a folder. A store may fill `digests` and ask it for its changes."""
+
+    def __init__(
+        self, root: Path, digests: Digests | None = None, *, create: bool = False, step: Step = no_step
+    ) -> None:
+        """Heal what a commit that died has left. A root that is gone is Halted, now or later."""
+        self.root = root
+        self.tree = Tree(str(root), digests, step)
+        self._rules = Rules()
+        if create:
+            root.mkdir(parents=True, exist_ok=True)
+        with _translated(), self.tree.home() as home:
+            trash.recover(home, self.tree.digests)
+            home.clear_staging()
+
+    def set_rules(self, rules: ports.Rules) -> None:
+        self._rules = rules if isinstance(rules, Rules) else Rules.from_json(rules.to_json())
+
+    def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
+        with _translated():
+            return self.tree.scan(self._rules, scope)
+
+    def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
+        for path, file in wanted:
+            staging.put(file, _content(self.tree.root, path, file))
+
+    def staging(self) -> LocalStaging:
+        return LocalStaging(self.tree)
+
+    def apply(self, changes: Sequence[Change]) -> list[Outcome]:
+        with _translated():
+            return self.tree.commit(changes)
+
+    def marker(self) -> Mapping[str, object] | None:
+        with _translated():
+            return self.tree.marker()
+
+    def write_marker(self, marker: Mapping[str, object]) -> None:
+        with _translated(), self.tree.home() as home:
+            home.write_marker(marker)
+
+    def versions(self) -> list[Version]:
+        """What is in the trash, the oldest first."""
+        with _translated(), self.tree.home() as home:
+            return trash.versions(home, self.tree.digests)
+
+    def restage(self, version: str) -> Leaf:
+        """Stage an old version and say what it is: a Change to it can then be applied."""
+        with _translated():
+            return self.tree.restage(version)
+
+    def prune_trash(self, days: float = trash.DAYS, size: int = trash.SIZE) -> int:
+        """Throw away versions older than `days`, and the oldest beyond `size` bytes."""
+        with _translated(), self.tree.home() as home:
+            return trash.prune(home, self.tree.root, days, size)
+
+    def interrupt(self) -> None:
+        """A disk does not block for long."""
+
+    def close(self) -> None:
+        """Nothing is held between two calls."""
+
+
+class LocalStaging:
+    """Contents on their way to `.devsync/tmp`, hashed as they are written."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._there: set[Digest] = set()
+        self._problems: dict[Digest, str] = {}
+
+    def put(self, file: File, chunks: Iterable[bytes]) -> None:
+        if file.digest in self._there:
+            return
+        try:
+            with _translated_root(), self._tree.home() as home:
+                problem = _receive(home, file, chunks)
+        except ports.ContentChanged as error:
+            problem = str(error) or "it changed while it was read"
+        except OSError as error:
+            problem = told(error)
+        if problem:
+            self._problems[file.digest] = problem
+        else:
+            self._there.add(file.digest)
+            self._problems.pop(file.digest, None)
+
+    def finish(self) -> Mapping[Digest, str]:
+        return self._problems
+
+
+def _receive(home: Home, file: File, chunks: Iterable[bytes]) -> str:
+    """Write a content; why it is not there in the end, or nothing."""
+    descriptor = home.open_staging(file.digest)
+    digest, size, whole = hashlib.sha256(), 0, False
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > file.size:
+                return "more arrived than was announced"
+            home.step("stage", file.digest)
+            write_all(descriptor, chunk)
+            digest.update(chunk)
+        whole = size == file.size and digest.hexdigest() == file.digest
+        return "" if whole else "it arrived damaged, or changed meanwhile"
+    finally:
+        os.close(descriptor)
+        if not whole:
+            discard(home.tmp, file.digest)
+
+
+def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:
+    """The content of `path`. ContentChanged, at the latest at its end, if that is not `file`."""
+    try:
+        handle = open_root(root)
+        try:
+            with parent(handle, path) as (folder, name):
+                descriptor = open_file(folder, name)
+        finally:
+            os.close(handle)
+    except (RootGone, Blocked, FileNotFoundError) as error:
+        raise ports.ContentChanged(f"{path}: is not there any more") from error
+    with os.fdopen(descriptor, "rb", buffering=0) as source:
+        seen = signature(os.fstat(source.fileno()))
+        digest = hashlib.sha256()
+        if seen[0] == file.size:
+            while block := source.read(BLOCK):
+                digest.update(block)
+                yield block
+        if digest.hexdigest() != file.digest or signature(os.fstat(source.fileno())) != seen:
+            raise ports.ContentChanged(f"{path}: changed while it was read")
+
+
+class _translated_root:
+    """A root that is gone is a safety stop."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RootGone):
+            raise ports.Halted(
+                str(error), hint="bring it back, or start again from an empty folder"
+            ) from error
+
+
+class _translated(_translated_root):
+    """And what else goes wrong with a whole folder is an error for the user."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        super().__exit__(kind, error, trace)
+        if isinstance(error, Blocked):
+            raise ports.DevsyncError(str(error)) from error
+        if isinstance(error, OSError):
+            raise ports.DevsyncError(f"the project folder cannot be used: {told(error)}") from error
+        if isinstance(error, ValueError):
+            raise ports.Halted(
+                f"{error}: .devsync/replica.json", hint="remove it to pair the folders anew"
+            ) from error

@@ -1,0 +1,170 @@
+"""What travels to the machine: the sources that the helper needs, and the line that starts them there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import zlib
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+
+from devsync import ports
+from devsync.replica.channel import HelperChannel
+
+TRAVELLING = (
+    "devsync.core.snapshot",
+    "devsync.core.ignore",
+    "devsync.replica.walk",
+    "devsync.replica.digests",
+    "devsync.replica.atomic",
+    "devsync.replica.home",
+    "devsync.replica.trash",
+    "devsync.replica.commit",
+    "devsync.replica.tree",
+    "devsync.replica.frames",
+    "devsync.replica.wire",
+    "devsync.replica.inotify",
+    "devsync.replica.helper",
+)
+"""Every module that travels: Python 3.8, the standard library and one another."""
+
+SYNC = b"\n\x00devsync helper \x01\n"
+"""What comes before the first frame. Whatever a login shell says before it is skipped."""
+
+NOISE_LIMIT = 1 << 16  # bytes
+
+TOO_OLD = 96
+NO_PYTHON = 127
+
+_PYTHONS = (
+    "python3",
+    "/usr/bin/python3",
+    "/usr/local/bin/python3",
+    "/opt/homebrew/bin/python3",
+    "/anaconda/bin/python",
+    "/anaconda/bin/python3",
+    "/opt/conda/bin/python3",
+    "/opt/miniconda/bin/python3",
+    '"$HOME"/miniconda3/bin/python3',
+    '"$HOME"/anaconda3/bin/python3',
+    *(f"python3.{minor}" for minor in range(14, 7, -1)),
+)
+
+# One line without single quotes, backslashes and exclamation marks, so that every shell hands it on. The
+# buffer of one byte never reads ahead, so whoever waits for the next frame may ask the descriptor itself.
+_FIRST = (
+    "import sys,io,zlib;sys.version_info<(3,8) and sys.exit(96);"
+    "i=io.BufferedReader(io.FileIO(0),1);exec(zlib.decompress(i.read(int(i.read(8),16))))"
+)
+
+_SECOND = """
+import importlib.util, json, linecache, sys, types
+
+class Luggage:
+    def __init__(self, sources):
+        self.sources = sources
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.sources:
+            return None
+        spec = importlib.util.spec_from_loader(name, self, is_package=not self.sources[name])
+        return spec
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        source, where = self.sources[module.__name__], "<%s>" % module.__name__
+        linecache.cache[where] = (len(source), None, source.splitlines(True), where)
+        exec(compile(source, where, "exec"), module.__dict__)
+
+def start(stdin, packed):
+    luggage = json.loads(packed)
+    sys.meta_path.insert(0, Luggage(luggage["sources"]))
+    from devsync.replica.helper import main
+    more = {}
+    for name in luggage["verbs"]:
+        more.update(importlib.import_module(name).VERBS)
+    main(stdin, luggage["sync"].encode("ascii"), more)
+"""
+
+
+def command_line() -> str:
+    """What to run on the machine: finds a Python that is new enough, in any login shell.
+
+    Exit status 127: there is no Python; 96: only ones before 3.8.
+    """
+    script = (
+        f"s={NO_PYTHON}; for p in {' '.join(_PYTHONS)}; do "
+        'command -v "$p" >/dev/null 2>&1 || continue; '
+        f'"$p" -I -S -B -X utf8 -c "{_FIRST}"; r=$?; '
+        f"case $r in {TOO_OLD}) s={TOO_OLD};; 126|{NO_PYTHON}) ;; *) exit $r;; esac; "
+        "done; exit $s"
+    )
+    return f"exec sh -c '{script}'"
+
+
+@cache
+def luggage(verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> bytes:
+    """What the first line reads. `verbs`: modules with a table VERBS, and the modules each needs."""
+    names = [*TRAVELLING, *(name for table, needed in verbs for name in (*needed, table))]
+    sources: dict[str, str] = {"devsync": "", "devsync.core": "", "devsync.replica": ""}
+    for name in names:
+        package = name.rpartition(".")[0]
+        sources.setdefault(package, "")
+        sources[name] = inspect.getsource(import_module(name))
+    packed = json.dumps(
+        {"sources": sources, "verbs": [table for table, _ in verbs], "sync": SYNC.decode("ascii")}
+    )
+    program = zlib.compress(f"{_SECOND}\nstart(i, {packed!r})\n".encode(), 9)
+    return f"{len(program):08x}".encode("ascii") + program
+
+
+def start_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> HelperChannel:
+    """Bring the helper to life in a process that runs `command_line()`.
+
+    Raises Unavailable if the link breaks, DevsyncError if there is no Python that can run it.
+    """
+    seen = b""
+    try:
+        process.send(luggage(tuple(verbs)))
+        while SYNC not in seen:
+            data = process.recv(1 << 12)
+            if not data:
+                raise _failure(process)
+            seen = (seen + data)[-NOISE_LIMIT:]
+    except BaseException:
+        process.close()
+        raise
+    return HelperChannel(process, seen[seen.index(SYNC) + len(SYNC) :])
+
+
+def _failure(process: ports.Process) -> ports.DevsyncError:
+    status = process.wait()
+    said = _last_words(process)
+    if status == NO_PYTHON:
+        return ports.DevsyncError(
+            "the machine has no Python 3",
+            hint="install python3 there; without it devsync mirrors by SFTP alone",
+        )
+    if status == TOO_OLD:
+        return ports.DevsyncError(
+            "the machine's Python is older than 3.8", hint="install a newer python3 there"
+        )
+    return ports.DevsyncError(f"the helper did not start on the machine (exit status {status}): {said}")
+
+
+def _last_words(process: ports.Process) -> str:
+    words = b""
+    while len(words) < NOISE_LIMIT:
+        data = process.recv_stderr(1 << 12)
+        if not data:
+            break
+        words += data
+    lines = words.decode("utf-8", "replace").strip().splitlines()
+    return (
+        "".join(mark if mark.isprintable() else "?" for mark in lines[-1][:300])
+        if lines
+        else "it said nothing"
+    )
+
+
+__all__ = ["NO_PYTHON", "SYNC", "TOO_OLD", "TRAVELLING", "command_line", "luggage", "start_helper"]

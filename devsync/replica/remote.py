@@ -1,0 +1,213 @@
+"""The side of the machine: the helper looks and commits, SFTP carries the contents."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from devsync import ports
+from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot, from_json
+from devsync.replica import trash, wire
+from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
+from devsync.replica.luggage import command_line, start_helper
+from devsync.replica.trash import Version
+from devsync.replica.walk import told
+
+T = TypeVar("T")
+
+AHEAD_BYTES = 16 << 20
+AHEAD_FILES = 256
+"""So much is asked for before the first of it has been taken."""
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """What the helper says of the machine. `root` is the folder as its SFTP server may be asked for it."""
+
+    python: str
+    platform: str
+    home: str
+    root: str
+    euid: int
+    free: int
+    exists: bool
+    temporary_disk: bool
+
+    @staticmethod
+    def from_json(value: Any) -> Greeting:
+        """ValueError for anything that no helper says."""
+        if not isinstance(value, dict):
+            raise ValueError("no greeting")
+        texts = {name: wire.text(value.get(name)) for name in ("platform", "home")}
+        root, version = value.get("root"), value.get("python")
+        numbers = {name: value.get(name) for name in ("euid", "free")}
+        facts = {name: value.get(name) for name in ("exists", "temporary_disk")}
+        if not isinstance(root, str) or not root.startswith("/") or "\0" in root or "/../" in root + "/":
+            raise ValueError("a root that is no folder's path")
+        os.fsencode(root)
+        if not isinstance(version, list) or not all(type(number) is int for number in version):
+            raise ValueError("no version")
+        if any(type(n) is not int for n in numbers.values()) or any(
+            type(f) is not bool for f in facts.values()
+        ):
+            raise ValueError("a number or a fact that is none")
+        return Greeting(".".join(map(str, version)), root=root, **texts, **numbers, **facts)  # type: ignore[arg-type]  # checked above
+
+
+class RemoteReplica:
+    """Implements ports.Replica. Owns one helper process and one SFTP channel; made anew after a lost link."""
+
+    def __init__(
+        self,
+        open_helper: Callable[[str], ports.Process],
+        open_sftp: Callable[[], ports.Sftp],
+        root: str,
+        *,
+        create: bool = False,
+        verbs: Sequence[tuple[str, tuple[str, ...]]] = (),
+    ) -> None:
+        """Bring the helper to life. `root` may begin with `~`; it is made if `create`. See `greeting`.
+
+        Raises Unavailable; DevsyncError if there is no Python that can run the helper.
+        """
+        self._sftp = open_sftp()
+        self._given: list[Answer] = []
+        try:
+            self.helper: HelperChannel = start_helper(open_helper(command_line()), verbs)
+        except BaseException:
+            self._sftp.close()
+            raise
+        try:
+            self.greeting: Greeting = self._judged(Greeting.from_json, "hello", root=root, create=create)
+            if self.greeting.exists:
+                self.helper.call("clear-staging")
+        except BaseException:
+            self.close()
+            raise
+        self._folder = os.fsencode(self.greeting.root.rstrip("/"))
+
+    def set_rules(self, rules: ports.Rules) -> None:
+        self._given.append(self.helper.ask("rules", rules=rules.to_json()))
+
+    def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
+        wanted = None if scope is None else sorted(scope)
+        return self._judged(lambda value: wire.snapshot_from_json(value, wanted), "scan", scope=wanted)
+
+    def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
+        ahead: deque[tuple[File, Iterable[bytes]]] = deque()
+        size = 0
+        for path, file in wanted:
+            while ahead and (size + file.size > AHEAD_BYTES or len(ahead) >= AHEAD_FILES):
+                size -= _hand_over(ahead, staging)
+            content = self._sftp.read_file(self._folder + b"/" + os.fsencode(path), file.size)
+            ahead.append((file, content))
+            size += file.size
+        while ahead:
+            _hand_over(ahead, staging)
+
+    def staging(self) -> RemoteStaging:
+        return RemoteStaging(self._sftp, self._folder + b"/.devsync/tmp/")
+
+    def apply(self, changes: Sequence[Change]) -> list[Outcome]:
+        asked = wire.changes_to_json(changes)
+        return self._judged(lambda value: wire.outcomes_from_json(value, changes), "commit", changes=asked)
+
+    def marker(self) -> Mapping[str, object] | None:
+        def judge(value: Any) -> Mapping[str, object] | None:
+            if value is not None and not isinstance(value, dict):
+                raise ValueError("no marker")
+            return value
+
+        return self._judged(judge, "marker")
+
+    def write_marker(self, marker: Mapping[str, object]) -> None:
+        self._judged(lambda _: None, "write-marker", marker=dict(marker))
+
+    def versions(self) -> list[Version]:
+        """What is in the machine's trash, the oldest first."""
+        return self._judged(lambda value: [Version.from_json(row) for row in value], "versions")
+
+    def restage(self, version: str) -> Leaf:
+        """Stage an old version there and say what it is: a Change to it can then be applied."""
+
+        def judge(value: Any) -> Leaf:
+            leaf = from_json(value)
+            if leaf is None:
+                raise ValueError("no version")
+            return leaf
+
+        return self._judged(judge, "restage", version=version)
+
+    def prune_trash(self, days: float = trash.DAYS, size: int = trash.SIZE) -> int:
+        """Throw away versions older than `days`, and the oldest beyond `size` bytes."""
+        return self._judged(int, "prune", days=days, size=size)
+
+    def interrupt(self) -> None:
+        self.helper.interrupt()
+        self._sftp.interrupt()
+
+    def close(self) -> None:
+        self.helper.close()
+        self._sftp.close()
+
+    def _judged(self, judge: Callable[[Any], T], verb: str, **arguments: Any) -> T:
+        """Ask, wait, and believe nothing."""
+        answer = self.helper.ask(verb, **arguments)
+        for given in self._given:
+            given.result()
+        self._given.clear()
+        value = answer.result()
+        try:
+            return judge(value)
+        except (ValueError, TypeError) as error:
+            raise nonsense(str(error)) from error
+
+
+class RemoteStaging:
+    """Contents on their way to the machine's `.devsync/tmp`; the helper verifies them."""
+
+    def __init__(self, sftp: ports.Sftp, folder: bytes) -> None:
+        self._sftp = sftp
+        self._folder = folder
+        self._pending: dict[Digest, tuple[int, ports.Pending[int]]] = {}
+
+    def put(self, file: File, chunks: Iterable[bytes]) -> None:
+        if file.digest not in self._pending:
+            path = self._folder + file.digest.encode("ascii")
+            self._pending[file.digest] = (file.size, self._sftp.write_file(path, chunks, 0o600))
+
+    def finish(self) -> Mapping[Digest, str]:
+        problems: dict[Digest, str] = {}
+        for digest, (size, pending) in self._pending.items():
+            try:
+                if pending.result() != size:
+                    problems[digest] = "it arrived cut, or changed meanwhile"
+            except ports.ContentChanged as error:
+                problems[digest] = str(error) or "it changed while it was read"
+            except OSError as error:
+                problems[digest] = told(error)
+        return problems
+
+
+def _hand_over(ahead: deque[tuple[File, Iterable[bytes]]], staging: ports.Staging) -> int:
+    file, content = ahead.popleft()
+    staging.put(file, _exactly(file, content))
+    return file.size
+
+
+def _exactly(file: File, content: Iterable[bytes]) -> Iterator[bytes]:
+    """The content, no longer than announced: its digest is for the receiving side to compare."""
+    size = 0
+    for chunk in content:
+        size += len(chunk)
+        if size > file.size:
+            raise ports.ContentChanged("it is longer than it was")
+        yield chunk
+    if size != file.size:
+        raise ports.ContentChanged("it is shorter than it was")
+
+
+__all__ = ["Greeting", "Refusal", "RemoteReplica", "RemoteStaging"]

@@ -1,0 +1,203 @@
+"""Look at one folder of a disk and change what is in it. Travels (Python 3.8).
+
+A tree belongs to one thread. `step` is called with the name of each effect right before it, and with
+the path: a place for tests to fail, to act or to die.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from devsync.core.ignore import Folder, Rules
+from devsync.core.snapshot import ROOT, Change, Leaf, Link, Outcome, RelPath, Snapshot, proper, within
+from devsync.replica import trash
+from devsync.replica.commit import Commit, Step, no_step
+from devsync.replica.digests import Busy, Digests, special
+from devsync.replica.home import Home, read_marker
+from devsync.replica.walk import FOLDER, Blocked, RootGone, link_refusal, open_root, parent, told
+
+MAX_DEPTH = 256
+"""Folders deeper than this are reported, not entered."""
+
+
+class Tree:
+    """The project folder of one side. RootGone from every method when it is not there."""
+
+    def __init__(self, root: str, digests: Digests | None = None, step: Step = no_step) -> None:
+        self.root = root
+        self.digests = digests if digests is not None else Digests()
+        self._step = step
+
+    def scan(self, rules: Rules, scope: Collection[RelPath] | None = None) -> Snapshot:
+        """Look at the paths in `scope` and below them, or at everything."""
+        root = open_root(self.root)
+        try:
+            look = _Look(root, rules, self.digests, self._step)
+            if scope is None or ROOT in scope:
+                look.folder(root, rules.top())
+                if not look.problems:
+                    self.digests.forget_all_but(look.leaves)
+            else:
+                for path in _outermost(scope):
+                    look.at(path)
+            return Snapshot(look.leaves, look.problems, look.skipped)
+        finally:
+            os.close(root)
+
+    def commit(self, changes: Sequence[Change]) -> list[Outcome]:
+        """Make the changes, each only if its `old` is there; one outcome each, in order."""
+        try:
+            with self.home() as home:
+                return Commit(home, self.digests, self._step).run(changes)
+        except OSError as error:  # nothing can be written at all: a read-only or full disk
+            return [Outcome(change.path, False, None, told(error)) for change in changes]
+
+    def marker(self) -> dict[str, Any] | None:
+        """The identity that was written here, or None. Asking makes nothing. ValueError if it is damaged."""
+        root = open_root(self.root)
+        try:
+            return read_marker(root)
+        finally:
+            os.close(root)
+
+    def restage(self, version: str) -> Leaf:
+        """Stage the content of an old version, for a change to bring it back. Blocked if there is none."""
+        with self.home() as home:
+            return trash.restage(home, self.digests, version)
+
+    @contextmanager
+    def home(self) -> Iterator[Home]:
+        """The `.devsync` folder; made if it is missing."""
+        root = open_root(self.root)
+        try:
+            with Home(root, self._step) as home:
+                yield home
+        finally:
+            os.close(root)
+
+
+def _outermost(scope: Collection[RelPath]) -> Iterator[RelPath]:
+    chosen = set(scope)
+    for path in sorted(chosen):
+        above, _, _ = path.rpartition("/")
+        if not above or not within(above, chosen):
+            yield path
+
+
+class _Look:
+    """One scan: fills `leaves`, `problems` and `skipped`."""
+
+    def __init__(self, root: int, rules: Rules, digests: Digests, step: Step) -> None:
+        self.leaves: dict[RelPath, Leaf] = {}
+        self.problems: dict[RelPath, str] = {}
+        self.skipped: dict[RelPath, str] = {}
+        self._root = root
+        self._rules = rules
+        self._digests = digests
+        self._step = step
+
+    def at(self, path: RelPath) -> None:
+        """Look at one path and below it. What an ignored folder holds, or no folder, is not there."""
+        if not proper(path):
+            self.problems[path] = "not a path that devsync mirrors"
+            return
+        above, _, name = path.rpartition("/")
+        rules = self._rules.folder(above)
+        if rules is None:
+            return
+        try:
+            with parent(self._root, path) as (folder, _):
+                info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    self._enter(folder, name, path, rules.enter(name))
+                elif rules.keeps(name):
+                    self._leaf(folder, name, path, info)
+        except (FileNotFoundError, Blocked):
+            pass
+        except (OSError, UnicodeEncodeError) as error:
+            self.problems[path] = _unreadable(error)
+
+    def folder(self, folder: int, rules: Folder, depth: int = 0) -> None:
+        """Look at everything in one folder. A listing that fails makes all of it unknown."""
+        prefix = rules.path + "/" if rules.path else ""
+        below = []
+        try:
+            self._step("list", rules.path)
+            with os.scandir(folder) as listing:
+                entries = list(listing)
+            names: set[str] = {entry.name for entry in entries}
+            if self._rules.foreign(rules.path, names):
+                return
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(name)
+                elif rules.keeps(name):
+                    try:
+                        info = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # gone since the listing
+                    self._leaf(folder, name, prefix + name, info)
+            if os.fstat(folder).st_nlink == 0:
+                # A folder that is removed while it is listed ends its listing early and says nothing.
+                self.problems[rules.path] = "vanished while it was looked at"
+        except OSError as error:
+            self.problems[rules.path] = _unreadable(error)
+            return
+        for name in below:
+            self._enter(folder, name, prefix + name, rules.enter(name), depth + 1)
+
+    def _enter(self, folder: int, name: str, path: RelPath, rules: Folder | None, depth: int = 0) -> None:
+        if rules is None:
+            return
+        if depth > MAX_DEPTH:
+            self.problems[path] = f"more than {MAX_DEPTH} folders deep: not looked into"
+            return
+        try:
+            below = os.open(name, FOLDER, dir_fd=folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.problems[path] = _unreadable(error)
+            return
+        try:
+            self.folder(below, rules, depth)
+        finally:
+            os.close(below)
+
+    def _leaf(self, folder: int, name: str, path: RelPath, info: os.stat_result) -> None:
+        mode = info.st_mode
+        try:
+            if stat.S_ISREG(mode):
+                self.leaves[path] = self._digests.file(folder, name, path, info)
+            elif stat.S_ISLNK(mode):
+                target = os.readlink(name, dir_fd=folder)
+                refused = link_refusal(path, target)
+                if refused:
+                    self.problems[path] = refused
+                else:
+                    self.leaves[path] = Link(target)
+            else:
+                self.skipped[path] = special(mode)
+        except Busy as error:
+            self.problems[path] = str(error)
+        except FileNotFoundError:
+            pass  # gone since it was listed
+        except OSError as error:
+            self.problems[path] = _unreadable(error)
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, OSError):
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            return "changed while it was looked at"
+        return f"cannot be read: {told(error)}"
+    return "this name cannot exist here"
+
+
+__all__ = ["MAX_DEPTH", "RootGone", "Tree"]

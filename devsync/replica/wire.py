@@ -1,0 +1,118 @@
+"""Snapshots, changes and outcomes as JSON values, judged by whoever receives them. Travels (Python 3.8).
+
+Everything that arrives is believed to be hostile: a path that is not `proper`, or was not asked for,
+makes the whole answer a ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from devsync.core.snapshot import (
+    ROOT,
+    Change,
+    Outcome,
+    RelPath,
+    Snapshot,
+    from_json,
+    proper,
+    to_json,
+    within,
+)
+
+TEXT_LIMIT = 500  # characters of a message for people
+
+
+def changes_to_json(changes: Sequence[Change]) -> list[Any]:
+    return [[change.path, to_json(change.old), to_json(change.new)] for change in changes]
+
+
+def changes_from_json(value: Any) -> list[Change]:
+    return [Change(_path(path), from_json(old), from_json(new)) for path, old, new in _rows(value, 3)]
+
+
+def outcomes_to_json(outcomes: Sequence[Outcome]) -> list[Any]:
+    return [[outcome.path, outcome.done, to_json(outcome.now), outcome.problem] for outcome in outcomes]
+
+
+def outcomes_from_json(value: Any, changes: Sequence[Change]) -> list[Outcome]:
+    """The outcomes of `changes`: one each, in order."""
+    rows = _rows(value, 4)
+    if [row[0] for row in rows] != [change.path for change in changes]:
+        raise ValueError("outcomes of other changes")
+    outcomes = []
+    for (path, done, now, problem), change in zip(rows, changes):  # noqa: B905 (3.8)
+        if not isinstance(done, bool):
+            raise ValueError("an outcome that is neither yes nor no")
+        leaf = from_json(now)
+        if done and leaf != change.new:
+            raise ValueError("a change that was made, and was not")
+        outcomes.append(Outcome(path, done, leaf, text(problem)))
+    return outcomes
+
+
+def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "leaves": [[path, to_json(leaf)] for path, leaf in snapshot.leaves.items()],
+        "problems": list(snapshot.problems.items()),
+        "skipped": list(snapshot.skipped.items()),
+    }
+
+
+def snapshot_from_json(value: Any, scope: Collection[RelPath] | None) -> Snapshot:
+    """A look at `scope`. A problem may also be of a folder above it: then nothing is known below."""
+    if not isinstance(value, dict):
+        raise ValueError("no snapshot")
+    wanted = None if scope is None else frozenset(scope)
+    leaves = {}
+    for path, leaf in _rows(value.get("leaves"), 2):
+        found = from_json(leaf)
+        if found is None or (wanted is not None and not within(_path(path), wanted)):
+            raise ValueError("a leaf that is none, or nobody asked for")
+        leaves[_path(path)] = found
+    return Snapshot(leaves, _texts(value.get("problems")), _texts(value.get("skipped")))
+
+
+def scope_from_json(value: Any) -> list[RelPath] | None:
+    """The scope of a scan; None for everything."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(path, str) for path in value):
+        raise ValueError("no scope")
+    return value
+
+
+def hints_from_json(value: Any) -> list[RelPath]:
+    """Paths to look at; the root stands for everything."""
+    if not isinstance(value, list):
+        raise ValueError("no hints")
+    return [path if path == ROOT else _path(path) for path in value]
+
+
+def text(value: Any) -> str:
+    """A message for people, with nothing in it that moves a cursor."""
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in value[:TEXT_LIMIT])
+
+
+def _texts(value: Any) -> dict[RelPath, str]:
+    found = {}
+    for path, why in _rows(value, 2):
+        if path != ROOT:
+            _path(path)
+        found[path] = text(why)
+    return found
+
+
+def _rows(value: Any, width: int) -> list[Any]:
+    if not isinstance(value, list) or not all(isinstance(row, list) and len(row) == width for row in value):
+        raise ValueError("not the rows that were expected")
+    return value
+
+
+def _path(path: Any) -> RelPath:
+    if not isinstance(path, str) or not proper(path):
+        raise ValueError(f"not a path below the root: {path!r}"[:200])
+    return path
