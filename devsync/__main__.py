@@ -1,7 +1,8 @@
-"""`python -m devsync`: the command line, for whoever has the interpreter but not the script."""
+"""`python -m devsync` is `devsync`."""
 
 import sys
 
 from devsync.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from devsync.ports import DevsyncError
+from devsync.ports import DevsyncError, NeedsUser
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Trouble:
     message: str
     hint: str
     exit_status: int
+    needs_user: bool
     details: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -108,7 +109,12 @@ class Board:
                     name: str(value) for name in ("fingerprint",) if (value := getattr(error, name, None))
                 }
                 troubles[service] = Trouble(
-                    type(error).__name__, error.message, error.hint, error.exit_status, details
+                    kind=type(error).__name__,
+                    message=error.message,
+                    hint=error.hint,
+                    exit_status=error.exit_status,
+                    needs_user=isinstance(error, NeedsUser),
+                    details=details,
                 )
             return replace(old, troubles=troubles)
 

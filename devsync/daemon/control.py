@@ -112,10 +112,11 @@ class Control:
 def as_json(error: DevsyncError) -> dict[str, object]:
     """An error for the other end of the socket."""
     return {
-        "kind": type(error).__name__,
+        "kind": getattr(error, "kind", type(error).__name__),
         "message": error.message,
         "hint": error.hint,
         "exit_status": error.exit_status,
+        "details": dict(getattr(error, "details", {})),
     }
 
 

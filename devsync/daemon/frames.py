@@ -60,11 +60,18 @@ class Frames:
         frame = self.receive()
         if frame is None:
             return None
+        if frame[0] != JSON:
+            raise Broken("bytes where JSON was due")
+        return self.parse(frame[1])
+
+    @staticmethod
+    def parse(body: bytes) -> dict[str, Any]:
+        """The JSON object in a body. Raises Broken."""
         try:
-            value = json.loads(frame[1])
+            value = json.loads(body)
         except ValueError as error:
             raise Broken("no JSON") from error
-        if frame[0] != JSON or not isinstance(value, dict):
+        if not isinstance(value, dict):
             raise Broken("no JSON object")
         return value
 

@@ -28,6 +28,7 @@ class Supervisor:
         self._spawned: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._ended = threading.Event()
+        self.stopping = self._ended  # set from the first wish to end
         self._failure: DevsyncError | None = None
 
     def add(self, service: Service) -> None:

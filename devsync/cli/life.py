@@ -1,0 +1,326 @@
+"""start, stop, status, flush: the daemon's life, from the outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import click
+
+from devsync.cli import output
+from devsync.cli.context import Project, pass_project
+from devsync.cli.options import json_option, timeout_option
+from devsync.daemon.client import Client, Refused
+from devsync.ports import DevsyncError, Unavailable
+
+UNREACHABLE = 20.0
+"""Seconds for which a first connection may fail before `start` gives up."""
+
+PERMISSIONS = ("accept_host_key", "accept_deletions", "rejoin")
+
+
+def running(project: Project) -> Client:
+    """The running daemon. Raises Unavailable if there is none."""
+    client = Client.connect(project.socket())
+    if client is None:
+        raise Unavailable("devsync is not running for this project", hint="devsync start")
+    return client
+
+
+# ---------------------------------------------------------------- start
+
+
+@click.command()
+@click.option("--foreground", is_flag=True, help="Stay in this terminal, or under systemd.")
+@click.option("--no-wait", is_flag=True, help="Return at once, not after the first synchronisation.")
+@timeout_option
+@click.option(
+    "--accept-host-key",
+    is_flag=False,
+    flag_value="any",
+    metavar="[FINGERPRINT]",
+    help="Trust the machine's host key if it is unknown; a changed one is refused all the same.",
+)
+@click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions.")
+@click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing.")
+@click.option("--ready-fd", type=int, hidden=True)
+@pass_project
+def start(
+    project: Project,
+    *,
+    foreground: bool,
+    no_wait: bool,
+    timeout: float | None,
+    ready_fd: int | None,
+    **permissions: Any,
+) -> None:
+    """Start the machine, mirror the project, open the tunnels, and stay."""
+    config = project.config()
+    if foreground:
+        from devsync.app import run_daemon
+
+        run_daemon(config, project.environ, ready_fd=ready_fd, **permissions)
+        return
+    client = Client.connect(project.socket())
+    if client is not None:
+        with client:
+            pid = client.call("start", **permissions)["pid"]
+            output.note(f"devsync runs already for {config.name} (process {pid})")
+            _await_first(client, timeout, ours=False)
+        return
+    _launch(project, permissions)
+    if no_wait:
+        output.note(f"devsync is starting for {config.name}; devsync status tells how it goes")
+        return
+    with running(project) as client:
+        try:
+            status = _await_first(client, timeout, ours=True)
+        except KeyboardInterrupt:
+            _end(project)
+            output.note("stopped; nothing runs in the background")
+            raise
+        except DevsyncError:
+            _end(project)
+            raise
+    _welcome(status)
+
+
+def _launch(project: Project, permissions: dict[str, Any]) -> None:
+    """Start the daemon in a session of its own; returns when it listens. Raises what kept it from that."""
+    import json
+
+    state = project.state()
+    words = [sys.executable, "-m", "devsync", "-C", str(project.root()), "start", "--foreground"]
+    for name in PERMISSIONS:
+        value = permissions.get(name)
+        if value:
+            words.append("--" + name.replace("_", "-") + ("" if value is True else f"={value}"))
+    read_end, write_end = os.pipe()
+    with open(state / "daemon.out", "wb", opener=_private) as out:
+        subprocess.Popen(
+            [*words, "--ready-fd", str(write_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            cwd="/",
+            pass_fds=[write_end],
+            start_new_session=True,
+        )
+    os.close(write_end)
+    with open(read_end, "rb") as pipe:
+        line = pipe.readline()
+    if not line:
+        said = (state / "daemon.out").read_text(errors="replace").strip()
+        raise DevsyncError(
+            f"the daemon did not start: {said or 'it said nothing'}", hint=f"see {state}/daemon.log"
+        )
+    answer = json.loads(line)
+    if "error" in answer:
+        raise Refused(answer["error"])
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _await_first(client: Client, timeout: float | None, *, ours: bool) -> dict[str, Any]:
+    """Wait for the first complete synchronisation, showing how it goes."""
+    from devsync.cli.progress import Progress
+
+    watch = _Watch(timeout, ours)
+    while True:
+        try:
+            with Progress() as progress:
+
+                def show(event: dict[str, Any], progress: Progress = progress) -> None:
+                    watch.check(event)
+                    progress.show(event)
+
+                status: dict[str, Any] = client.call("follow", show, until="synchronised")
+                return status
+        except Refused as error:
+            if not (error.kind == "UnknownHostKey" and _asked(error)):
+                raise
+            client.call("start", accept_host_key=error.details["fingerprint"])
+
+
+class _Watch:
+    """Gives up when a first connection is not to be had, or when the time is up."""
+
+    def __init__(self, timeout: float | None, ours: bool) -> None:
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._failing: float | None = None
+        self._ours = ours
+
+    def check(self, status: dict[str, Any]) -> None:
+        now = time.monotonic()
+        trouble = status["troubles"].get("link")
+        if trouble is None or status["machine"]["progress"]:
+            self._failing = None
+        elif self._failing is None:
+            self._failing = now
+        elif self._ours and now - self._failing > UNREACHABLE:
+            raise Unavailable(trouble["message"], hint=trouble["hint"])
+        if self._deadline is not None and now > self._deadline:
+            why = trouble["message"] if trouble else f"still {status['state']}"
+            raise Unavailable(f"not synchronised in time: {why}", hint=trouble["hint"] if trouble else "")
+
+
+def _asked(error: Refused) -> bool:
+    """Show an unknown host key on a terminal and ask; False where nobody can answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    output.note(error.message)
+    return click.confirm("Is this the machine's key? Trust it from now on", default=False, err=True)
+
+
+def _welcome(status: dict[str, Any]) -> None:
+    sync, machine = status["sync"], status["machine"]
+    output.note(f"{status['project']}: {sync['files']} files are the same here and on {machine['host']}")
+    for tunnel in status["tunnels"]:
+        wanted = f" (port {tunnel['wanted']} is taken)" if tunnel["local"] != tunnel["wanted"] else ""
+        output.note(f"http://localhost:{tunnel['local']} is port {tunnel['remote']} there{wanted}")
+    for path, problem in list(sync["problems"].items())[:5]:
+        output.note(f"left alone: {path}: {problem}")
+    if sync["conflicts"]:
+        output.note(
+            f"{sync['conflicts']} conflicts are open: both sides changed these files, and both were left"
+        )
+
+
+# ---------------------------------------------------------------- stop
+
+
+@click.command()
+@click.option("--deallocate", is_flag=True, help="Also let the machine go, and wait until the cloud says so.")
+@timeout_option
+@pass_project
+def stop(project: Project, *, deallocate: bool, timeout: float | None) -> None:
+    """Flush, end the daemon, and with --deallocate the machine too."""
+    client = Client.connect(project.socket())
+    if client is None:
+        if deallocate:
+            from devsync.app import deallocate_machine
+
+            deallocate_machine(project.config(), project.environ, output.note)
+            output.note("the machine is deallocated")
+            return
+        output.note("devsync was not running")
+        return
+    with client:
+        try:
+            client.call("stop", _say, deallocate=deallocate, timeout=timeout if timeout is not None else 60.0)
+        except Unavailable:
+            pass  # it may end faster than it can answer
+    _await_end(project)
+    output.note("stopped" + (", and the machine is deallocated" if deallocate else ""))
+
+
+def _say(event: dict[str, Any]) -> None:
+    for kind in ("progress", "warning"):
+        if kind in event:
+            output.note(str(event[kind]))
+
+
+def _end(project: Project) -> None:
+    """End a daemon that we have just started, without a flush."""
+    client = Client.connect(project.socket())
+    if client is not None:
+        with client:
+            try:
+                client.call("stop", now=True)
+            except DevsyncError:
+                pass  # it is ending already
+        _await_end(project)
+
+
+def _await_end(project: Project) -> None:
+    from devsync.daemon.lock import Held, ProjectLock
+
+    deadline = time.monotonic() + 15.0
+    while True:
+        try:
+            ProjectLock(project.state() / "lock").release()
+        except Held as error:
+            if time.monotonic() > deadline:
+                raise DevsyncError(f"the daemon does not end (process {error.pid})") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+# ---------------------------------------------------------------- status, flush
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Keep showing it until Ctrl-C.")
+@json_option
+@pass_project
+@click.pass_context
+def status(ctx: click.Context, project: Project, *, watch: bool, as_json: bool) -> None:
+    """What is going on, in one screen."""
+    client = Client.connect(project.socket())
+    if client is None:
+        from devsync.config import default_name
+
+        name = _name(project) or default_name(project.root())
+        if as_json:
+            output.document({"project": name, "state": "stopped"})
+        else:
+            output.data(f"{name}: stopped")
+        ctx.exit(3)
+    with client:
+        if watch:
+            _watch(client)
+            return
+        answer = client.call("status")
+        if as_json:
+            output.document(answer)
+        else:
+            from devsync.cli.screen import lines
+
+            for line in lines(answer):
+                output.data(line)
+
+
+def _name(project: Project) -> str | None:
+    try:
+        return project.config().name
+    except DevsyncError:
+        return None  # stopped all the same
+
+
+def _watch(client: Client) -> None:
+    from devsync.cli.screen import Screen
+
+    with Screen() as screen:
+        try:
+            client.call("follow", screen.show)
+        except KeyboardInterrupt:
+            return
+
+
+@click.command()
+@timeout_option
+@pass_project
+@click.pass_context
+def flush(ctx: click.Context, project: Project, *, timeout: float | None) -> None:
+    """Wait until every change made so far, on either side, is on the other."""
+    with running(project) as client:
+        answer = client.call("flush", timeout=timeout)
+    report(ctx, answer["conflicts"], answer["unsettled"])
+
+
+def report(ctx: click.Context, conflicts: list[str], unsettled: dict[str, str]) -> None:
+    """Name what was left, and end with the status for it."""
+    for path, why in sorted(unsettled.items()):
+        output.note(f"not carried over: {path}: {why}")
+    for path in conflicts:
+        output.note(f"conflict, both sides were left as they are: {path}")
+    if unsettled:
+        ctx.exit(1)
+    if conflicts:
+        ctx.exit(5)

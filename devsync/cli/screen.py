@@ -1,0 +1,81 @@
+"""`devsync status` for people: a few lines, or a screen that follows."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from devsync.cli import output
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+
+def lines(status: dict[str, Any]) -> list[str]:
+    """What is going on, the most important first."""
+    sync, machine, connection = status["sync"], status["machine"], status["connection"]
+    shown = [f"{status['project']}: {status['state']}"]
+    if sync["halted"]:
+        shown.append(f"  HALTED     {sync['halted']}")
+    for service, trouble in status["troubles"].items():
+        shown.append(
+            f"  {service:<10} {trouble['message']}" + (f" ({trouble['hint']})" if trouble["hint"] else "")
+        )
+    billed = {True: "billed", False: "not billed", None: "perhaps billed"}[machine["billed"]]
+    shown.append(
+        f"  machine    {machine['provider']}, {machine['state']} ({billed}) {machine['host'] or ''}".rstrip()
+    )
+    rtt = connection["rtt_ms"]
+    shown.append(f"  connection {connection['state']}" + (f", {rtt} ms" if rtt is not None else ""))
+    pending = f", {sync['pending']} on their way" if sync["pending"] else ""
+    shown.append(
+        f"  files      {sync['files']} ({sync['mode']}), last {sync['last_sync'] or 'never'}{pending}"
+    )
+    if sync["conflicts"]:
+        shown.append(f"  conflicts  {sync['conflicts']}: both sides changed, both were left as they are")
+    for path, problem in list(sync["problems"].items())[:5]:
+        shown.append(f"  left alone {path}: {problem}")
+    for tunnel in status["tunnels"]:
+        error = f" ({tunnel['error']})" if tunnel.get("error") else ""
+        shown.append(
+            f"  tunnel     localhost:{tunnel['local']} -> {tunnel['remote']} {tunnel['state']}{error}"
+        )
+    shown.append(_idle(status))
+    return shown
+
+
+def _idle(status: dict[str, Any]) -> str:
+    idle = status["idle"]
+    line = f"  idle       {idle['verdict']}" + (f": {idle['reason']}" if idle.get("reason") else "")
+    if idle["failure"]:
+        return f"  idle       STILL BILLED, could not be deallocated: {idle['failure']}"
+    if idle["warned"]:
+        return f"{line}; DEALLOCATION at {idle['deallocate_at']} (devsync keepalive 2h keeps it)"
+    return line + (f", deallocation at {idle['deallocate_at']}" if idle["deallocate_at"] else "")
+
+
+class Screen:
+    """The same, redrawn in place while it is entered; without a terminal, printed anew at each change."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        if output.is_terminal(sys.stdout):
+            from rich.live import Live
+
+            self._live = Live(console=output.console(sys.stdout), auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, status: dict[str, Any]) -> None:
+        """Draw it."""
+        text = "\n".join(output.printable(line) for line in lines(status))
+        if self._live is not None:
+            self._live.update(text, refresh=True)
+        else:
+            print(text, flush=True)

@@ -1,0 +1,74 @@
+"""vm: the machine by itself."""
+
+from __future__ import annotations
+
+import click
+
+from devsync.cli import output
+from devsync.cli.context import Project, pass_project
+from devsync.cli.options import json_option
+from devsync.daemon.client import Client
+
+
+@click.group()
+def vm() -> None:
+    """Look at the machine, start it, deallocate it."""
+
+
+@vm.command()
+@json_option
+@pass_project
+@click.pass_context
+def status(ctx: click.Context, project: Project, *, as_json: bool) -> None:
+    """Ask for its state, and whether it is billed."""
+    from devsync.app import machine_status
+
+    answer = machine_status(project.config(), project.environ)
+    if as_json:
+        output.document(answer)
+    else:
+        billed = {True: "billed", False: "not billed", None: "nobody can say whether it is billed"}
+        output.data(f"{answer['provider']}: {answer['state']} ({billed[answer['billed']]})")
+        if answer["state"] == "stopped":
+            output.note("stopped is billed as if it ran; devsync vm deallocate ends that")
+    if answer["state"] == "missing":
+        ctx.exit(1)
+
+
+@vm.command()
+@json_option
+@pass_project
+def start(project: Project, *, as_json: bool) -> None:
+    """Start it, and wait until it runs."""
+    from devsync.app import machine_status, start_machine
+
+    config = project.config()
+    start_machine(config, project.environ, output.note)
+    answer = machine_status(config, project.environ)
+    if as_json:
+        output.document(answer)
+    else:
+        output.note(f"the machine is {answer['state']}; it is billed until it is deallocated")
+
+
+@vm.command()
+@json_option
+@pass_project
+def deallocate(project: Project, *, as_json: bool) -> None:
+    """Let it go, and wait until the cloud says that it is deallocated."""
+    from devsync.app import deallocate_machine, machine_status
+
+    config = project.config()
+    client = Client.connect(project.socket())
+    if client is not None:
+        with client:
+            client.call(
+                "deallocate", lambda event: output.note(str(next(iter(event.values())))), timeout=60.0
+            )
+    else:
+        deallocate_machine(config, project.environ, output.note)
+    answer = machine_status(config, project.environ)
+    if as_json:
+        output.document(answer)
+    else:
+        output.note(f"the machine is {answer['state']}")

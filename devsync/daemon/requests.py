@@ -1,0 +1,264 @@
+"""What the daemon answers on its control socket: one function for each request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from devsync.daemon.board import Board, Facts, Trouble
+from devsync.daemon.control import Handler, Session
+from devsync.daemon.engine import Permission
+from devsync.daemon.frames import END_OF_STDIN, STDERR, STDIN, STDOUT, Broken
+from devsync.daemon.idle import Activities
+from devsync.daemon.inbox import Inbox, Synchronised
+from devsync.daemon.link import Link
+from devsync.daemon.status import Identity, as_json
+from devsync.daemon.supervisor import Supervisor
+from devsync.ports import Connection, DevsyncError, NeedsUser, Terminal, Unavailable
+
+PATIENCE = 0.25
+"""Seconds between two events of `follow` at least while facts change quickly."""
+
+
+class RunningCommand(Protocol):
+    """A command on the machine, as `work` starts it."""
+
+    def pump(
+        self, spawn: Callable[..., Any], out: Callable[[bytes], None], err: Callable[[bytes], None]
+    ) -> None: ...
+    def wait(self) -> int: ...
+    def feed(self, data: bytes) -> None: ...
+    def end_of_input(self) -> None: ...
+    def resize(self, columns: int, rows: int) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
+StartCommand = Callable[[Connection, Sequence[str], Terminal | None], RunningCommand]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What requests act on."""
+
+    board: Board
+    inbox: Inbox
+    link: Link
+    activities: Activities
+    supervisor: Supervisor
+    identity: Identity
+    tunnels: Callable[[], list[Mapping[str, object]]]
+    start_command: StartCommand
+    accept_host_key: Callable[[str], None]
+
+
+def handlers(parts: Parts) -> dict[str, Handler]:
+    """Every request by name."""
+    requests = _Requests(parts)
+    return {
+        "status": requests.status,
+        "follow": requests.follow,
+        "flush": requests.flush,
+        "idle": requests.idle,
+        "keepalive": requests.keepalive,
+        "start": requests.start,
+        "deallocate": requests.deallocate,
+        "stop": requests.stop,
+        "run": requests.run,
+    }
+
+
+class _Requests:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # ------------------------------------------------------------ looking
+
+    def status(self, _session: Session, _args: dict[str, Any]) -> object:
+        return self._status(self._parts.board.read())
+
+    def _status(self, facts: Facts) -> dict[str, object]:
+        return as_json(facts, self._parts.identity, self._parts.tunnels())
+
+    def follow(self, session: Session, args: dict[str, Any]) -> object:
+        """Tell each change, until the first synchronisation is complete if `until` says so."""
+        seen = -1
+        while True:
+            seen, facts = self._parts.board.wait(seen, 2.0)
+            session.event(self._status(facts))
+            if args.get("until") == "synchronised":
+                self._raise_trouble(facts)
+                if facts.sync.synchronised:
+                    return self._status(facts)
+            if self._parts.supervisor.stopping.wait(PATIENCE if args.get("until") is None else 0.05):
+                raise Unavailable("the daemon is stopping", hint="devsync start")
+
+    def _raise_trouble(self, facts: Facts) -> None:
+        for trouble in facts.troubles.values():
+            if trouble.needs_user:
+                raise _Told(trouble)
+
+    def idle(self, _session: Session, _args: dict[str, Any]) -> object:
+        facts = self._parts.board.read().idle
+        if not facts.verdict:
+            return {"verdict": "busy", "since": None, "deallocate_at": None, "signals": [],
+                    "reason": "the machine is out of reach, so nothing is known"}  # fmt: skip
+        return dict(facts.verdict)
+
+    # ------------------------------------------------------------ acting
+
+    def flush(self, _session: Session, args: dict[str, Any]) -> object:
+        answer = self._await(self._parts.inbox.request(), args.get("timeout"))
+        return {"conflicts": list(answer.conflicts), "unsettled": answer.unsettled}
+
+    def keepalive(self, _session: Session, args: dict[str, Any]) -> object:
+        until = args.get("until")
+        self._parts.activities.keep_until(None if until is None else datetime.fromisoformat(until))
+        return None
+
+    def start(self, _session: Session, args: dict[str, Any]) -> object:
+        """The user wants the machine, and may allow what held it up."""
+        if args.get("accept_host_key"):
+            self._parts.accept_host_key(str(args["accept_host_key"]))
+        permission = Permission(bool(args.get("accept_deletions")), bool(args.get("rejoin")))
+        if permission != Permission():
+            self._parts.inbox.request(permission)
+        self._parts.link.wake()
+        self._parts.supervisor.retry()
+        return {"pid": os.getpid()}
+
+    def deallocate(self, session: Session, args: dict[str, Any]) -> object:
+        """Flush if that is possible, then let the machine go; returns when it is deallocated."""
+        if self._parts.board.read().link.state == "connected":
+            session.event({"progress": "flushing"})
+            try:
+                self._await(self._parts.inbox.request(), args.get("timeout"))
+            except DevsyncError as error:
+                session.event({"warning": f"not everything was brought over: {error.message}"})
+        session.event({"progress": "deallocating the machine"})
+        self._parts.link.deallocate(self._parts.supervisor.stopping)
+        return {"machine": self._parts.board.read().link.power}
+
+    def stop(self, session: Session, args: dict[str, Any]) -> object:
+        """Flush, if the machine is within reach, and end the daemon."""
+        try:
+            if args.get("deallocate"):
+                self.deallocate(session, args)
+            elif self._parts.board.read().link.state == "connected" and not args.get("now"):
+                session.event({"progress": "flushing"})
+                self._await(self._parts.inbox.request(), args.get("timeout"))
+        except (NeedsUser, Unavailable) as error:
+            if args.get("deallocate"):
+                raise
+            session.event({"warning": f"not everything was brought over: {error.message}"})
+        session.event({"stopping": os.getpid()})
+        self._parts.supervisor.end()
+        return None
+
+    def _await(self, reply: Future[Synchronised], timeout: float | None) -> Synchronised:
+        try:
+            return reply.result(timeout)
+        except FutureTimeout:
+            troubles = self._parts.board.read().troubles.values()
+            why = "; ".join(trouble.message for trouble in troubles) or "still at work"
+            raise Unavailable(
+                f"not everything was carried over in time: {why}", hint="devsync status"
+            ) from None
+
+    # ------------------------------------------------------------ running
+
+    def run(self, session: Session, args: dict[str, Any]) -> object:
+        """Flush, run a command, carry its streams, flush back: the command's exit status."""
+        if args.get("sync", True):
+            self._barrier(bool(args.get("anyway")))
+        connection = self._parts.link.connection(10.0)
+        if connection is None:
+            raise Unavailable("the machine is out of reach", hint="devsync status says why")
+        terminal = Terminal(**args["terminal"]) if args.get("terminal") else None
+        self._parts.activities.running(+1)
+        self._parts.board.runs(+1)
+        try:
+            status = self._carry(session, connection, args["words"], terminal)
+        finally:
+            self._parts.board.runs(-1)
+            self._parts.activities.running(-1)
+        left: dict[str, str] = {}
+        if args.get("pull", True):
+            answer = self._await(self._parts.inbox.request(), args.get("timeout"))
+            left = dict.fromkeys(answer.conflicts, "a conflict is open") | answer.unsettled
+        return {"status": status, "unsettled": left}
+
+    def _barrier(self, anyway: bool) -> None:
+        answer = self._await(self._parts.inbox.request(), None)
+        left = {**dict.fromkeys(answer.conflicts, "a conflict is open"), **answer.unsettled}
+        if left and not anyway:
+            lines = "".join(f"\n  {ascii(path)[1:-1]}: {why}" for path, why in sorted(left.items())[:10])
+            raise DevsyncError(
+                f"not started: {len(left)} files there are not what they are here:{lines}",
+                hint="--anyway runs the command all the same",
+            )
+
+    def _carry(
+        self, session: Session, connection: Connection, words: Sequence[str], terminal: Terminal | None
+    ) -> int:
+        command = self._parts.start_command(connection, words, terminal)
+        outcome: Future[int] = Future()
+
+        def follow() -> None:
+            try:
+                command.pump(
+                    self._parts.supervisor.spawn,
+                    lambda data: session.frames.send(STDOUT, data),
+                    lambda data: session.frames.send(STDERR, data),
+                )
+                outcome.set_result(command.wait())
+            except (DevsyncError, Broken) as error:
+                outcome.set_exception(error)
+            try:
+                session.event({"ended": True})  # the client answers, which ends `listen`
+            except Broken:
+                pass  # it has hung up, which ends `listen` too
+
+        thread = self._parts.supervisor.spawn("run", follow)
+        try:
+            self._listen(session, command)
+        finally:
+            if not outcome.done():
+                command.close()
+            thread.join()
+        return outcome.result()
+
+    def _listen(self, session: Session, command: RunningCommand) -> None:
+        """Pass on what the client sends, until it says that it has seen the end."""
+        while True:
+            frame = session.frames.receive()
+            if frame is None:
+                raise Broken("the client hung up")
+            kind, body = frame
+            if kind == STDIN:
+                command.feed(body)
+            elif kind == END_OF_STDIN:
+                command.end_of_input()
+            else:
+                wish = session.frames.parse(body)
+                if wish.get("op") == "seen":
+                    return
+                if "signal" in wish:
+                    command.signal(int(wish["signal"]))
+                if "columns" in wish:
+                    command.resize(int(wish["columns"]), int(wish["rows"]))
+
+
+class _Told(DevsyncError):
+    """A trouble of a service, told to whoever waits."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message, hint=trouble.hint)
+        self.exit_status = trouble.exit_status
+        self.kind = trouble.kind
+        self.details = trouble.details
