@@ -54,10 +54,9 @@ def judge(signals: Sequence[Signal], policy: Policy, started: float, now: float)
     if awake:
         reason = f"{awake[0].name}: {awake[0].error or awake[0].value}"
         return Verdict(True, quiet_since, None, reason, tuple(signals))
-    last = max(signals, key=lambda signal: signal.quiet_since(started, now), default=None)
-    reason = (
-        f"quiet since {last.name}" if last is not None and last.last is not None else "nothing was seen yet"
-    )
+    reason = "nothing was seen yet"
+    if quiet_since > started:
+        reason = f"quiet since {max(signals, key=lambda signal: signal.quiet_since(started, now)).name}"
     return Verdict(busy, quiet_since, quiet_since + policy.after + policy.warn, reason, tuple(signals))
 
 

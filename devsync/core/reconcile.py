@@ -53,12 +53,18 @@ class Plan:
     conflicts: tuple[Conflict, ...] = ()
 
     def only(self, direction: Direction) -> Plan:
-        """The part of the plan that changes the side that `direction` leads to."""
+        """The part of the plan that changes the side that `direction` leads to.
+
+        A merge is left out: done on one side alone, the other side's version would look like an edit.
+        """
+        if direction is Direction.BOTH:
+            return self
+        merged = {change.path for change in self.to_local} & {change.path for change in self.to_remote}
         if direction is Direction.PUSH:
-            return replace(self, to_local=())
-        if direction is Direction.PULL:
-            return replace(self, to_remote=())
-        return self
+            push = tuple(change for change in self.to_remote if change.path not in merged)
+            return replace(self, to_local=(), to_remote=push)
+        pull = tuple(change for change in self.to_local if change.path not in merged)
+        return replace(self, to_local=pull, to_remote=())
 
     @property
     def quiet(self) -> bool:
@@ -82,19 +88,20 @@ def decide(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> Ve
 
 
 def merge(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> File | None:
-    """The file with both sides' changes, if one changed the content and the other the executable bit."""
+    """The file with both sides' changes; None if the content changed on both, or something is no file."""
     if not isinstance(local, File) or not isinstance(remote, File):
         return None
-    if local.digest == remote.digest:
-        base = ancestor.executable if isinstance(ancestor, File) else False
-        return replace(local, executable=not base)  # they differ, so one of them changed it
-    if not isinstance(ancestor, File):
+    base = ancestor if isinstance(ancestor, File) else None
+    if local.digest == remote.digest or (base is not None and remote.digest == base.digest):
+        content = local
+    elif base is not None and local.digest == base.digest:
+        content = remote
+    else:
         return None
-    if local.digest == ancestor.digest and remote.executable == ancestor.executable:
-        return replace(remote, executable=local.executable)
-    if remote.digest == ancestor.digest and local.executable == ancestor.executable:
-        return replace(local, executable=remote.executable)
-    return None
+    executable = local.executable
+    if executable != remote.executable:
+        executable = base is None or not base.executable  # one of them changed it
+    return replace(content, executable=executable)
 
 
 def reconcile(
@@ -131,7 +138,7 @@ def reconcile(
         if wanted != there:
             to_remote[path] = Change(path, there, wanted)
 
-    for path in _entangled(local, to_local) | _entangled(remote, to_remote):
+    for path in sorted(_entangled(local, to_local) | _entangled(remote, to_remote)):
         if path not in conflicts and not any(parent in conflicts for parent in parents(path)):
             conflicts[path] = Conflict(path, "type-changed", local.leaves.get(path), remote.leaves.get(path))
     if conflicts:
@@ -157,8 +164,6 @@ def _wanted(base: Leaf | None, here: Leaf | None, there: Leaf | None, mode: Mode
 
 
 def _kind(base: Leaf | None, here: Leaf | None, there: Leaf | None) -> str:
-    if here is None or there is None:
-        return "modified-deleted"
     if isinstance(here, Link) != isinstance(there, Link):
         return "type-changed"
     return "both-added" if base is None else "both-modified"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -32,8 +33,16 @@ class Deletions:
 
 def vanishing(changes: Sequence[Change]) -> list[RelPath]:
     """The paths that `changes` would delete, without those that only move within the same batch."""
-    created = {change.new for change in changes if change.new is not None and change.old is None}
-    return [change.path for change in changes if change.new is None and change.old not in created]
+    moved = Counter(change.new for change in changes if change.old is None)
+    gone = []
+    for change in changes:
+        if change.new is not None:
+            continue
+        if moved[change.old] > 0:  # one new file makes up for one that goes, not for all of its twins
+            moved[change.old] -= 1
+        else:
+            gone.append(change.path)
+    return gone
 
 
 def storm(

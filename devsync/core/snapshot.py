@@ -105,7 +105,8 @@ _INVISIBLE = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *ran
 
 
 def _is_git_folder(name: str) -> bool:
-    shown = name.translate(_INVISIBLE).lower().split(":")[0].rstrip(" .")
+    # NTFS ends a name at ':' (a stream) and at '\\', and drops what is blank before that.
+    shown = name.translate(_INVISIBLE).lower().replace("\\", ":").split(":")[0].rstrip(" .")
     return shown in (".git", "git~1")
 
 
