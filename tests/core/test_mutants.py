@@ -1,4 +1,4 @@
-"""That the laws have teeth: each broken variant of the policy, in one place, breaks the law named beside it."""
+"""That the laws have teeth: each broken variant of the policy breaks the law named beside it."""
 
 from __future__ import annotations
 
