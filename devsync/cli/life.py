@@ -50,6 +50,7 @@ def running(project: Project) -> Client:
 @pass_project
 def start(
     project: Project,
+    /,
     *,
     foreground: bool,
     no_wait: bool,
@@ -60,7 +61,7 @@ def start(
     """Start the machine, mirror the project, open the tunnels, and stay."""
     config = project.config()
     if foreground:
-        from devsync.app import run_daemon
+        from devsync.app.daemon import run_daemon
 
         run_daemon(config, project.environ, ready_fd=ready_fd, **permissions)
         return
@@ -203,7 +204,7 @@ def stop(project: Project, *, deallocate: bool, timeout: float | None) -> None:
     client = Client.connect(project.socket())
     if client is None:
         if deallocate:
-            from devsync.app import deallocate_machine
+            from devsync.app.machine import deallocate_machine
 
             deallocate_machine(project.config(), project.environ, output.note)
             output.note("the machine is deallocated")

@@ -14,7 +14,7 @@ from devsync.daemon.client import Client
 from devsync.ports import Misuse
 
 if TYPE_CHECKING:
-    from devsync.app import Once
+    from devsync.app.once import Once
 
 
 def _options(command: Any) -> Any:
@@ -34,7 +34,7 @@ def _options(command: Any) -> Any:
 @_options
 @pass_project
 @click.pass_context
-def push(ctx: click.Context, project: Project, **options: Any) -> None:
+def push(ctx: click.Context, project: Project, /, **options: Any) -> None:
     """Bring what changed here to the machine, once."""
     _once(ctx, project, "push", **options)
 
@@ -43,7 +43,7 @@ def push(ctx: click.Context, project: Project, **options: Any) -> None:
 @_options
 @pass_project
 @click.pass_context
-def pull(ctx: click.Context, project: Project, **options: Any) -> None:
+def pull(ctx: click.Context, project: Project, /, **options: Any) -> None:
     """Bring what changed on the machine here, once."""
     _once(ctx, project, "pull", **options)
 
@@ -57,7 +57,7 @@ def _once(
         with client:
             _by_daemon(ctx, client, direction, dry_run=dry_run, as_json=as_json)
         return
-    from devsync.app import synchronise_once
+    from devsync.app.once import synchronise_once
 
     allowed = {name: permissions[name] for name in PERMISSIONS}
     once = synchronise_once(config, project.environ, direction, output.note, dry_run=dry_run, **allowed)

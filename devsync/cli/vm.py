@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from devsync.cli import output
@@ -21,17 +23,17 @@ def vm() -> None:
 @click.pass_context
 def status(ctx: click.Context, project: Project, *, as_json: bool) -> None:
     """Ask for its state, and whether it is billed."""
-    from devsync.app import machine_status
+    from devsync.app.machine import machine_status
 
     answer = machine_status(project.config(), project.environ)
     if as_json:
-        output.document(answer)
+        output.document(asdict(answer))
     else:
         billed = {True: "billed", False: "not billed", None: "nobody can say whether it is billed"}
-        output.data(f"{answer['provider']}: {answer['state']} ({billed[answer['billed']]})")
-        if answer["state"] == "stopped":
+        output.data(f"{answer.provider}: {answer.state} ({billed[answer.billed]})")
+        if answer.state == "stopped":
             output.note("stopped is billed as if it ran; devsync vm deallocate ends that")
-    if answer["state"] == "missing":
+    if answer.state == "missing":
         ctx.exit(1)
 
 
@@ -40,15 +42,15 @@ def status(ctx: click.Context, project: Project, *, as_json: bool) -> None:
 @pass_project
 def start(project: Project, *, as_json: bool) -> None:
     """Start it, and wait until it runs."""
-    from devsync.app import machine_status, start_machine
+    from devsync.app.machine import machine_status, start_machine
 
     config = project.config()
     start_machine(config, project.environ, output.note)
     answer = machine_status(config, project.environ)
     if as_json:
-        output.document(answer)
+        output.document(asdict(answer))
     else:
-        output.note(f"the machine is {answer['state']}; it is billed until it is deallocated")
+        output.note(f"the machine is {answer.state}; it is billed until it is deallocated")
 
 
 @vm.command()
@@ -56,7 +58,7 @@ def start(project: Project, *, as_json: bool) -> None:
 @pass_project
 def deallocate(project: Project, *, as_json: bool) -> None:
     """Let it go, and wait until the cloud says that it is deallocated."""
-    from devsync.app import deallocate_machine, machine_status
+    from devsync.app.machine import deallocate_machine, machine_status
 
     config = project.config()
     client = Client.connect(project.socket())
@@ -69,6 +71,6 @@ def deallocate(project: Project, *, as_json: bool) -> None:
         deallocate_machine(config, project.environ, output.note)
     answer = machine_status(config, project.environ)
     if as_json:
-        output.document(answer)
+        output.document(asdict(answer))
     else:
-        output.note(f"the machine is {answer['state']}")
+        output.note(f"the machine is {answer.state}")

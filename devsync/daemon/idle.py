@@ -85,6 +85,7 @@ class IdleKeeper:
         *,
         policy: Policy,
         check: float,
+        obey: bool,
         activities: Activities,
         link: Link,
         inbox: Inbox,
@@ -92,8 +93,8 @@ class IdleKeeper:
         clock: Clock,
         notifier: Notifier,
     ) -> None:
-        """`check` is the number of seconds between two verdicts."""
-        self._policy, self._check, self._activities = policy, check, activities
+        """`check` is the number of seconds between two verdicts; without `obey` they are only shown."""
+        self._policy, self._check, self._obey, self._activities = policy, check, obey, activities
         self._link, self._inbox, self._board = link, inbox, board
         self._clock, self._notifier = clock, notifier
         self._ring = threading.Event()
@@ -127,7 +128,7 @@ class IdleKeeper:
         if self._started is None:
             self._started = now
         verdict = judge(self._signals(facts.sync.activity), self._policy, self._started, now)
-        action = act(verdict, self._policy, self._warned_at, now)
+        action = act(verdict, self._policy, self._warned_at, now) if self._obey else Action.NOTHING
         if action is Action.WARN:
             self._warned_at = now
             self._warn(verdict)

@@ -31,9 +31,12 @@ class Supervisor:
         self.stopping = self._ended  # set from the first wish to end
         self._failure: DevsyncError | None = None
 
-    def add(self, service: Service) -> None:
-        """Start a service; later ones may rely on earlier ones, which are stopped after them."""
-        runner = _Runner(service, self._board, self._fail)
+    def add(self, service: Service, *, reports: bool = False) -> None:
+        """Start a service; later ones may rely on earlier ones, which are stopped after them.
+
+        `reports`: it says on the board itself when it works again; else starting it anew counts as that.
+        """
+        runner = _Runner(service, self._board, self._fail, reports)
         self._runners.append(runner)
         runner.thread.start()
 
@@ -95,12 +98,16 @@ class Supervisor:
 class _Runner:
     """One service in its thread, again and again."""
 
-    def __init__(self, service: Service, board: Board, fail: Callable[[DevsyncError], None]) -> None:
+    def __init__(
+        self, service: Service, board: Board, fail: Callable[[DevsyncError], None], reports: bool
+    ) -> None:
         self.service = service
         self.retry = threading.Event()
         self.thread = threading.Thread(target=self._run, name=service.name, daemon=True)
         self._board = board
         self._fail = fail
+        self._reports = reports
+        self._said = ""
         self._stop = threading.Event()
 
     def halt(self) -> None:
@@ -113,6 +120,8 @@ class _Runner:
         while not self._stop.is_set():
             self.retry.clear()
             started = time.monotonic()
+            if not self._reports:
+                self._board.trouble(self.service.name, None)
             try:
                 self.service.run(self._stop)
             except Unavailable as error:
@@ -128,7 +137,7 @@ class _Runner:
             except Exception as error:
                 # A bug must not leave a daemon that looks alive and is deaf: end it, the trace in the log.
                 log.exception("%s failed", self.service.name)
-                self._fail(DevsyncError(f"{self.service.name} failed: {error!r}", hint="see devsync logs"))
+                self._fail(DevsyncError(f"{self.service.name} failed: {error!r}", hint="its log says more"))
                 return
             else:
                 return
@@ -136,6 +145,9 @@ class _Runner:
     def _pause(self, error: DevsyncError, seconds: float | None) -> None:
         if self._stop.is_set():
             return
-        log.warning("%s: %s", self.service.name, error.message)
+        # The same failure again and again is one line of news.
+        level = logging.WARNING if error.message != self._said else logging.DEBUG
+        log.log(level, "%s: %s", self.service.name, error.message)
+        self._said = error.message
         self._board.trouble(self.service.name, error)
         self.retry.wait(seconds)

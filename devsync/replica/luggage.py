@@ -87,6 +87,10 @@ def start(stdin, packed):
 """
 
 
+class NoPython(ports.DevsyncError):
+    """The machine has no Python that can run the helper; SFTP alone is left."""
+
+
 def command_line() -> str:
     """What to run on the machine: finds a Python that is new enough, in any login shell.
 
@@ -141,14 +145,12 @@ def _failure(process: ports.Process) -> ports.DevsyncError:
     status = process.wait()
     said = _last_words(process)
     if status == NO_PYTHON:
-        return ports.DevsyncError(
+        return NoPython(
             "the machine has no Python 3",
             hint="install python3 there; without it devsync mirrors by SFTP alone",
         )
     if status == TOO_OLD:
-        return ports.DevsyncError(
-            "the machine's Python is older than 3.8", hint="install a newer python3 there"
-        )
+        return NoPython("the machine's Python is older than 3.8", hint="install a newer python3 there")
     return ports.DevsyncError(f"the helper did not start on the machine (exit status {status}): {said}")
 
 

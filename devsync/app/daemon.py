@@ -1,0 +1,253 @@
+"""The daemon of a project: makes every part, starts them in order, stops them in reverse."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from devsync import __version__
+from devsync.app.machine import open_machine
+from devsync.app.sides import Connector, LocalSide, open_remote
+from devsync.config import Config
+from devsync.core.idle import Policy
+from devsync.core.ignore import Rules
+from devsync.core.reconcile import Mode
+from devsync.daemon.board import Board
+from devsync.daemon.control import Control, as_json
+from devsync.daemon.engine import Permission
+from devsync.daemon.idle import Activities, IdleKeeper
+from devsync.daemon.inbox import Inbox
+from devsync.daemon.link import Link
+from devsync.daemon.lock import ProjectLock
+from devsync.daemon.requests import Parts, handlers
+from devsync.daemon.status import Identity
+from devsync.daemon.supervisor import Supervisor
+from devsync.daemon.sync import SyncLoop, SyncPolicy
+from devsync.daemon.systemd import Notify
+from devsync.folders import socket_path, state_dir
+from devsync.ports import Connection, DevsyncError, Process, Replica, Terminal, Unavailable
+from devsync.replica.remote_watch import RemoteWatch
+from devsync.replica.rules import ProjectRules
+from devsync.replica.watch import Watcher
+from devsync.ssh.tunnel import Tunnel
+from devsync.store import Store
+from devsync.work.command import Run, command_line
+
+log = logging.getLogger("devsync")
+
+
+class SystemClock:
+    """The computer's clocks."""
+
+    def now(self) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+
+class LogNotifier:
+    """Tells the user by the log; `status` shows the same."""
+
+    def notify(self, title: str, text: str) -> None:
+        """Log it."""
+        log.warning("%s: %s", title, text)
+
+
+def run_daemon(
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    ready_fd: int | None,
+    accept_host_key: str | None,
+    accept_deletions: bool,
+    rejoin: bool,
+) -> None:
+    """Be the project's daemon until SIGTERM or `devsync stop`. `ready_fd` is told how the start went."""
+    state = state_dir(config.root, environ)
+    try:
+        daemon = _Daemon(config, state, environ, accept_host_key, Permission(accept_deletions, rejoin))
+    except DevsyncError as error:
+        _answer(ready_fd, {"error": as_json(error)})
+        raise
+    _answer(ready_fd, {"ready": os.getpid()})
+    try:
+        daemon.run()
+    finally:
+        daemon.close()
+
+
+def _answer(ready_fd: int | None, answer: object) -> None:
+    if ready_fd is not None:
+        with os.fdopen(ready_fd, "w") as pipe:
+            pipe.write(json.dumps(answer) + "\n")
+
+
+class _Daemon:
+    """Every part of a running daemon, started in order and stopped in reverse."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: Path,
+        environ: Mapping[str, str],
+        accept: str | None,
+        permission: Permission,
+    ) -> None:
+        self._lock = ProjectLock(state / "lock")
+        self._logging = _log_to(state / "daemon.log")
+        log.info("devsync %s for %s, process %d", __version__, config.root, os.getpid())
+        self._systemd = Notify(environ.get("NOTIFY_SOCKET"))
+        self._config, self._permission = config, permission
+        self._clock = SystemClock()
+        self._board = Board()
+        self._supervisor = Supervisor(self._board)
+        self._inbox = Inbox(config.sync.settle)
+        self._store = Store(state / "project.db")
+        self._machine = open_machine(config, state)
+        self._connector = Connector(config, self._machine, accept)
+        self._link = Link(self._machine, self._connector, self._board, self._clock)
+        self._activities = _activities(self._clock, state / "keepalive")
+        self._tunnels = [
+            Tunnel(one.local, one.remote, self._link.connection, self._supervisor.spawn)
+            for one in config.tunnels
+        ]
+        socket = socket_path(state, environ)
+        self._control = Control(socket, handlers(self._parts()), self._supervisor.spawn)
+
+    def run(self) -> None:
+        """Start everything and wait for the end. Raises what made a service fail for good."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._supervisor.end())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that it was started from may close
+        rules = ProjectRules(self._config.root, self._config.sync.ignore)
+        local = LocalSide(self._config.root, self._store)
+        watch = Watcher(self._config.root, self._inbox.local)
+        remote_watch = RemoteWatch(self._exec, self._config.sync.path, Rules(), self._inbox.remote)
+        sync = SyncLoop(
+            open_remote=self._open_remote,
+            local=local,
+            memory=self._store,
+            rules=rules,
+            watchers=[watch, remote_watch],
+            inbox=self._inbox,
+            board=self._board,
+            policy=SyncPolicy(Mode(self._config.sync.mode), self._config.sync.max_deletions),
+            clock=self._clock,
+            activity=self._activities.seen,
+            permission=self._permission,
+        )
+        self._supervisor.add(self._control)
+        self._supervisor.add(self._link, reports=True)
+        for tunnel in self._tunnels:
+            self._supervisor.add(tunnel)
+        self._supervisor.add(watch)
+        self._supervisor.add(sync, reports=True)
+        self._supervisor.add(remote_watch)
+        self._supervisor.add(self._idle())
+        self._systemd.ready()
+        self._supervisor.wait()
+
+    def close(self) -> None:
+        """Stop what was started, in reverse order, and let the project go."""
+        self._systemd.stopping()
+        self._supervisor.stop()
+        self._machine.close()
+        self._store.close()
+        log.info("stopped")
+        self._logging.close()
+        self._lock.release()
+
+    def _parts(self) -> Parts:
+        return Parts(
+            board=self._board,
+            inbox=self._inbox,
+            link=self._link,
+            activities=self._activities,
+            supervisor=self._supervisor,
+            identity=Identity(
+                project=self._config.name,
+                root=str(self._config.root),
+                pid=os.getpid(),
+                since=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+                provider=self._machine.provider,
+            ),
+            tunnels=lambda: [_tunnel_as_json(tunnel) for tunnel in self._tunnels],
+            start_command=self._start_command,
+            accept_host_key=self._connector.accept,
+        )
+
+    def _idle(self) -> IdleKeeper:
+        idle = self._config.idle
+        return IdleKeeper(
+            policy=Policy(idle.after, idle.warn),
+            check=idle.check,
+            # A host that is simply there has no power switch: the verdict is shown, and nothing follows.
+            obey=self._machine.provider != "ssh",
+            activities=self._activities,
+            link=self._link,
+            inbox=self._inbox,
+            board=self._board,
+            clock=self._clock,
+            notifier=LogNotifier(),
+        )
+
+    def _open_remote(self, stop: threading.Event) -> Replica:
+        return open_remote(self._config, self._link.open_another(stop), create=True)
+
+    def _exec(self, line: str) -> Process:
+        connection = self._link.connection(1.0)
+        if connection is None:
+            raise Unavailable("the machine is out of reach")
+        return connection.exec(line)
+
+    def _start_command(self, connection: Connection, words: Sequence[str], terminal: Terminal | None) -> Run:
+        return Run(connection, command_line(self._config.sync.path, words), terminal)
+
+
+def _tunnel_as_json(tunnel: Tunnel) -> Mapping[str, object]:
+    return {
+        "local": tunnel.port or tunnel.wanted,
+        "wanted": tunnel.wanted,
+        "remote": tunnel.remote,
+        "state": tunnel.state,
+        "bytes": tunnel.sent + tunnel.received,
+        "error": tunnel.problem or None,
+    }
+
+
+def _activities(clock: SystemClock, file: Path) -> Activities:
+    """The signs of work; a keepalive stands in a file, so that a restart does not forget it."""
+
+    def save(until: datetime | None) -> None:
+        if until is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(until.isoformat())
+
+    try:
+        kept = datetime.fromisoformat(file.read_text())
+    except (OSError, ValueError):
+        kept = None
+    return Activities(clock, kept, save)
+
+
+def _log_to(file: Path) -> logging.Handler:
+    file.touch(mode=0o600)
+    handler = logging.handlers.RotatingFileHandler(file, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    log.setLevel(logging.INFO)
+    return handler

@@ -1,0 +1,113 @@
+"""The two sides of a project: the folder here, and the folder on the machine with the way to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+
+from devsync.config import Config
+from devsync.core.snapshot import RelPath, Snapshot
+from devsync.ports import Address, Connection, Machine, Replica, Sftp
+from devsync.replica.digests import Digests
+from devsync.replica.local import LocalReplica
+from devsync.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Connector:
+    """Opens SSH connections to the machine, wherever it is by now."""
+
+    def __init__(self, config: Config, machine: Machine, accept: str | None) -> None:
+        self._ssh, self._machine = config.ssh, machine
+        self._accept = accept
+
+    def accept(self, fingerprint: str) -> None:
+        """Trust this host key if it is unknown; a changed one is refused all the same."""
+        self._accept = fingerprint
+
+    def __call__(self, address: Address) -> Connection:
+        from devsync.machine.embedded import EmbeddedMachine
+        from devsync.ssh.connect import connect
+        from devsync.ssh.target import Target
+
+        if isinstance(self._machine, EmbeddedMachine):
+            target = Target(
+                address.host,
+                port=address.port,
+                user=self._machine.user,
+                identity_file=self._machine.identity_file,
+                known_hosts=self._machine.known_hosts,
+                alias=address.alias,
+                config_file=None,
+            )
+        else:
+            target = Target(
+                address.host,
+                port=self._ssh.port,
+                user=self._ssh.user,
+                identity_file=self._ssh.identity_file,
+                known_hosts=self._ssh.known_hosts,
+                alias=address.alias,
+            )
+        return connect(target, accept=self._accept)
+
+
+def open_remote(config: Config, connection: Connection, *, create: bool) -> Replica:
+    """The machine's side of the project, on a connection that it closes in the end."""
+    from devsync.replica.luggage import NoPython
+    from devsync.replica.remote import RemoteReplica
+    from devsync.replica.sftp_only import SftpOnlyReplica
+    from devsync.ssh.sftp import SftpClient
+
+    def open_sftp() -> Sftp:
+        return SftpClient(connection.subsystem("sftp"))
+
+    try:
+        try:
+            remote: Replica = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create)
+        except NoPython as error:
+            log.warning("%s: going on by SFTP alone, which is slower and promises less", error.message)
+            remote = SftpOnlyReplica(open_sftp(), config.sync.path, create=create)
+    except BaseException:
+        connection.close()
+        raise
+    return _OnConnection(remote, connection)
+
+
+class _OnConnection:
+    """A replica that closes the connection that it alone uses."""
+
+    def __init__(self, replica: Replica, connection: Connection) -> None:
+        self._replica, self._connection = replica, connection
+        self.set_rules, self.scan = replica.set_rules, replica.scan
+        self.supply, self.staging, self.apply = replica.supply, replica.staging, replica.apply
+        self.marker, self.write_marker = replica.marker, replica.write_marker
+
+    def interrupt(self) -> None:
+        self._replica.interrupt()
+        self._connection.close()
+
+    def close(self) -> None:
+        self._replica.close()
+        self._connection.close()
+
+
+class LocalSide:
+    """The local replica, whose digests outlive the process."""
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self._store = store
+        self._digests = Digests(store.digests())
+        self._replica = LocalReplica(root, self._digests)
+        replica = self._replica
+        self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
+        self.apply, self.marker, self.write_marker = replica.apply, replica.marker, replica.write_marker
+        self.interrupt, self.close = replica.interrupt, replica.close
+
+    def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
+        found = self._replica.scan(scope)
+        if scope is None:
+            self._store.remember_digests(*self._digests.take_changes())
+        return found
