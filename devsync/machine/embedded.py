@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import devsync
+from devsync.machine.embedded_process import end_marked
 from devsync.machine.embedded_state import USER, Folder, Record, holder
 from devsync.ports import Address, DevsyncError, Power, Progress, Unavailable
 
@@ -54,33 +55,37 @@ class EmbeddedMachine:
     def start(self, stop: threading.Event, progress: Progress) -> None:
         """Return when it accepts connections; DevsyncError if it does not within 10 s."""
         deadline = time.monotonic() + START_LIMIT
-        told = False
+        told = None
         while (power := self.power()) is not Power.RUNNING:
-            if not told:
-                progress("starting the embedded machine")
-                told = True
+            self._check(stop, deadline)
+            if power is not told:
+                progress(f"the embedded machine is {power.value}")
+                told = power
             if power is Power.DEALLOCATED:
                 self._boot(stop, deadline)
-            self._wait(stop, deadline, "the embedded machine did not start")
-        if told:
+            else:
+                stop.wait(POLL)
+        if told is not None:
             progress("the embedded machine runs")
 
     def deallocate(self, stop: threading.Event, progress: Progress) -> None:
         """Return when its process is gone. What was running on it is gone too, its files are kept."""
-        if (record := self._record()) is None:
+        record = self._record()
+        if record is None:
             return
+        if stop.is_set():
+            raise Unavailable("interrupted before the embedded machine was told to stop")
         progress("stopping the embedded machine")
-        for number, limit in ((signal.SIGTERM, STOP_LIMIT), (signal.SIGKILL, STOP_LIMIT)):
-            # RACE: the kernel named the process just now; that it ended and its number was given to
-            # another one in between takes more than these microseconds.
-            with suppress(ProcessLookupError):
-                os.kill(record.pid, number)
-            if self._gone(record, stop, time.monotonic() + limit):
-                break
-        if self._record() is not None:
-            raise DevsyncError(
-                f"the embedded machine still runs: process {record.pid}", hint=f"look into {self._folder.log}"
-            )
+        if not record.ending:
+            self._signal(record, signal.SIGTERM)
+        if not self._ended(record, stop):
+            self._signal(record, signal.SIGKILL)
+            if not self._ended(record, stop):
+                raise DevsyncError(
+                    f"the embedded machine still runs, as process {record.pid}",
+                    hint=f"look into {self._folder.log}",
+                )
+            end_marked(record.alias)  # which it had no time for
         progress("the embedded machine is deallocated")
 
     def address(self) -> Address:
@@ -118,18 +123,27 @@ class EmbeddedMachine:
         with launcher:
             try:
                 while launcher.poll() is None:
-                    self._wait(stop, deadline, "the embedded machine did not start")
+                    self._check(stop, deadline)
+                    stop.wait(POLL)
             except DevsyncError:
                 launcher.kill()
                 raise
-        # Not zero is no problem if another process has started the machine meanwhile.
+        # Not zero is no problem if somebody else has started the machine meanwhile.
         if launcher.returncode and self.power() is Power.DEALLOCATED:
             lines = self._folder.log.read_text(errors="replace").splitlines() or ["no reason was given"]
             raise DevsyncError(
                 f"the embedded machine cannot be started: {lines[-1]}", hint=f"look into {self._folder.log}"
             )
 
-    def _gone(self, record: Record, stop: threading.Event, deadline: float) -> bool:
+    def _signal(self, record: Record, number: signal.Signals) -> None:
+        # RACE: the kernel named this process just now. For its number to be another's, it would have to
+        # end and the numbers to go once round within these microseconds.
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, number)
+
+    def _ended(self, record: Record, stop: threading.Event) -> bool:
+        """Whether this life of the machine comes to its end in time."""
+        deadline = time.monotonic() + STOP_LIMIT
         while (now := self._record()) is not None and now.pid == record.pid:
             if time.monotonic() > deadline:
                 return False
@@ -137,8 +151,11 @@ class EmbeddedMachine:
                 raise Unavailable("interrupted while the embedded machine was stopping")
         return True
 
-    def _wait(self, stop: threading.Event, deadline: float, problem: str) -> None:
-        if stop.wait(POLL):
+    def _check(self, stop: threading.Event, deadline: float) -> None:
+        if stop.is_set():
             raise Unavailable("interrupted while the embedded machine was starting")
         if time.monotonic() > deadline:
-            raise DevsyncError(f"{problem} within {START_LIMIT:.0f} s", hint=f"look into {self._folder.log}")
+            raise DevsyncError(
+                f"the embedded machine did not start within {START_LIMIT:.0f} s",
+                hint=f"look into {self._folder.log}",
+            )

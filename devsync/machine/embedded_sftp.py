@@ -24,7 +24,13 @@ from devsync.machine.embedded_sftp_wire import Fields, Malformed, Wanted
 MAX_PACKET = 256 * 1024
 MAX_DATA = MAX_PACKET - 1024
 NAMES_AT_ONCE = 100
-EXTENSIONS = ("posix-rename@openssh.com", "fsync@openssh.com", "hardlink@openssh.com", "limits@openssh.com")
+EXTENSIONS = {
+    "posix-rename@openssh.com": "1",
+    "fsync@openssh.com": "1",
+    "hardlink@openssh.com": "1",
+    "limits@openssh.com": "1",
+    "statvfs@openssh.com": "2",
+}
 
 
 @dataclass
@@ -56,9 +62,7 @@ class Server:
             return wire.status(0, wire.BAD_MESSAGE, "empty packet")
         kind = packet[0]
         if kind == wire.INIT:
-            return struct.pack(">BI", wire.VERSION, 3) + b"".join(
-                wire.string(name.encode()) + wire.string(b"1") for name in EXTENSIONS
-            )
+            return wire.hello(EXTENSIONS)
         fields = Fields(packet[1:])
         number = 0
         try:
@@ -221,6 +225,8 @@ class Server:
             os.link(old, new)
         elif name == b"fsync@openssh.com":
             os.fsync(self._file(fields).descriptor)
+        elif name == b"statvfs@openssh.com":
+            return wire.space(number, os.statvfs(fields.path()))
         elif name == b"limits@openssh.com":
             return struct.pack(">BIQQQQ", wire.EXTENDED_REPLY, number, MAX_PACKET, MAX_DATA, MAX_DATA, 0)
         else:

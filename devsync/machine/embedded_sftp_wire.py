@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 INIT, VERSION = 1, 2
@@ -124,6 +125,12 @@ def string(data: bytes) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
+def hello(extensions: Mapping[str, str]) -> bytes:
+    """The answer to the client's first packet; `extensions` by name, with their versions."""
+    offered = (text.encode() for pair in extensions.items() for text in pair)
+    return struct.pack(">BI", VERSION, 3) + b"".join(map(string, offered))
+
+
 def status(number: int, code: int, message: str = "") -> bytes:
     return struct.pack(">BII", STATUS, number, code) + string(message.encode()) + string(b"")
 
@@ -149,6 +156,16 @@ def attributes_reply(number: int, found: os.stat_result) -> bytes:
 
 def name_reply(number: int, name: bytes) -> bytes:
     return struct.pack(">BII", NAME, number, 1) + string(name) + string(name) + struct.pack(">I", 0)
+
+
+def space(number: int, found: os.statvfs_result) -> bytes:
+    """What statvfs@openssh.com tells of a file system; its flags are read-only (1) and no set-uid (2)."""
+    blocks = (found.f_bsize, found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail)
+    files = (found.f_files, found.f_ffree, found.f_favail)
+    flags = found.f_flag & (os.ST_RDONLY | os.ST_NOSUID)
+    return struct.pack(
+        ">BI11Q", EXTENDED_REPLY, number, *blocks, *files, found.f_fsid, flags, found.f_namemax
+    )
 
 
 def entry(name: bytes, found: os.stat_result) -> bytes:

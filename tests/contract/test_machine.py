@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 
 import pytest
 from devsync.machine.azure import AzureMachine, AzureSettings
+from devsync.machine.embedded import EmbeddedMachine
+from devsync.machine.embedded_state import Record
 from devsync.ports import Machine, NeedsUser, Power, Unavailable
 
 from tests.fakes import az
@@ -71,9 +74,43 @@ def azure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         machine.close()
 
 
+@contextmanager
+def embedded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    machine, owner = WatchedMachine(folder / "machine"), EmbeddedMachine(folder / "machine")
+    never = threading.Event()
+
+    def put(power: Power) -> None:
+        change = owner.start if power is Power.RUNNING else owner.deallocate
+        change(never, lambda line: None)
+
+    try:
+        yield Bench(
+            machine, put, lambda: machine.commands, None, frozenset({Power.RUNNING, Power.DEALLOCATED})
+        )
+    finally:
+        owner.deallocate(never, lambda line: None)
+
+
+class WatchedMachine(EmbeddedMachine):
+    """One that notes what it does to the process."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir)
+        self.commands: list[str] = []
+
+    def _boot(self, stop: threading.Event, deadline: float) -> None:
+        self.commands.append("start")
+        super()._boot(stop, deadline)
+
+    def _signal(self, record: Record, number: Signals) -> None:
+        self.commands.append("deallocate")
+        super()._signal(record, number)
+
+
 BENCHES: dict[str, Callable[[Path, pytest.MonkeyPatch], AbstractContextManager[Bench]]] = {
     "memory": memory,
     "azure": azure,
+    "embedded": embedded,
 }
 
 

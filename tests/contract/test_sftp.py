@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,8 +59,13 @@ def _openssh(folder: Path) -> tuple[ByteStream, bytes]:
     return PipeStream([SERVER]), os.fsencode(folder)
 
 
+def _embedded(folder: Path) -> tuple[ByteStream, bytes]:
+    return PipeStream([sys.executable, "-m", "devsync.machine.embedded_sftp"]), os.fsencode(folder)
+
+
 SERVERS: dict[str, Callable[[Path], tuple[ByteStream, bytes]]] = {
     "openssh": _openssh,
+    "embedded": _embedded,
     "memory": _memory(extensions=EXTENSIONS),
     "memory without extensions": _memory(),
     "memory in disorder": _memory(extensions=EXTENSIONS, disorder=True),
