@@ -104,7 +104,6 @@ class _Look:
     def at(self, path: RelPath) -> None:
         """Look at one path and below it. What an ignored folder holds, or no folder, is not there."""
         if not proper(path):
-            self.problems[path] = "not a path that devsync mirrors"
             return
         above, _, name = path.rpartition("/")
         rules = self._rules.folder(above)

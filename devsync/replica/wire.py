@@ -29,7 +29,8 @@ def changes_to_json(changes: Sequence[Change]) -> list[Any]:
 
 
 def changes_from_json(value: Any) -> list[Change]:
-    return [Change(_path(path), from_json(old), from_json(new)) for path, old, new in _rows(value, 3)]
+    """The changes that are asked for. A path that is not proper is refused on its own, by the commit."""
+    return [Change(_text(path), from_json(old), from_json(new)) for path, old, new in _rows(value, 3)]
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> list[Any]:
@@ -92,9 +93,13 @@ def hints_from_json(value: Any) -> list[RelPath]:
 
 def text(value: Any) -> str:
     """A message for people, with nothing in it that moves a cursor."""
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in _text(value)[:TEXT_LIMIT])
+
+
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("no text")
-    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in value[:TEXT_LIMIT])
+    return value
 
 
 def _texts(value: Any) -> dict[RelPath, str]:
