@@ -28,7 +28,7 @@ from devsync.machine.azure_errors import (
     Trouble,
 )
 from devsync.machine.azure_settings import AzureSettings
-from devsync.ports import Address, Misuse, Power, Progress, Unavailable
+from devsync.ports import Address, NeedsUser, Power, Progress, Unavailable
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError, HttpResponseError
@@ -55,7 +55,7 @@ class AzureMachine:
     """The VM of `settings` (ports.Machine).
 
     `interval` is the seconds between two looks while waiting, `deadline` the seconds for one start or
-    deallocation. Azure's limits allow 12 looks a minute.
+    deallocation. Azure's limits allow 12 looks a minute. Misuse if the settings cannot be right.
     """
 
     provider = "azure"
@@ -69,6 +69,7 @@ class AzureMachine:
         deadline: float = 600.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        settings.check()
         self._vm = _Vm(settings)
         self._ssh_port = ssh_port
         self._interval, self._deadline, self._monotonic = interval, deadline, monotonic
@@ -104,7 +105,7 @@ class AzureMachine:
 
 
 class _Vm:
-    """The requests about one VM. Every failure is a Trouble, except Misuse for unusable settings."""
+    """The requests about one VM. Every failure of theirs is a Trouble."""
 
     def __init__(self, settings: AzureSettings) -> None:
         self.name = settings.vm_name
@@ -115,7 +116,6 @@ class _Vm:
     @property
     def _client(self) -> ComputeManagementClient:
         if self._opened is None:
-            self._settings.check()
             sign_in = _sign_in(self._settings)
             self._held.callback(sign_in.close)
             self._opened = self._held.enter_context(_connect(self._settings, sign_in))
@@ -245,7 +245,7 @@ def _connect(settings: AzureSettings, sign_in: SignIn) -> ComputeManagementClien
         credential_scopes=scopes,
         connection_verify=settings.ca_bundle or True,
         connection_timeout=5,
-        read_timeout=20,
+        read_timeout=10,
         # One more try if a connection broke while reading, as idle ones do. Every other repetition, and
         # Retry-After above all, is waited for by the drive, which can be interrupted; the SDK's sleep cannot.
         retry_total=1,
@@ -272,8 +272,10 @@ def _sign_in(settings: AzureSettings) -> SignIn:
             case "default":
                 return identity.DefaultAzureCredential()
     except ValueError as error:
-        raise Misuse(
-            f"machine.azure cannot be used: {error}", hint="check [machine.azure] in devsync.toml"
+        # AZURE_TOKEN_CREDENTIALS may hold a word that the default credential does not know.
+        raise NeedsUser(
+            f"cannot sign in to Azure: {error}",
+            hint='set machine.azure.credential = "cli", and run: az login',
         ) from None
 
 

@@ -172,11 +172,12 @@ class Drive:
 
     def _late(self) -> Unavailable:
         billed = "" if self._power.billed is False else "; it may cost money"
-        why = f": {self._last_setback.error.message}" if self._last_setback else ""
+        setback = self._last_setback.error if self._last_setback else None
+        why = f": {setback.message}" if setback else ""
         return Unavailable(
             f"VM '{self._vm.name}' is not {self._goal.reached.value} after {self._allowed / 60:.0f} min, "
             f"but {self._power.value}{billed}{why}",
-            hint="it is tried again; the VM's page in the Azure portal may tell more",
+            hint=setback.hint if setback else "the VM's page in the Azure portal may tell more",
         )
 
     def _tell(self, line: str) -> None:

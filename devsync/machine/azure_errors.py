@@ -263,12 +263,12 @@ def _power(kind: Kind, problem: Problem, settings: AzureSettings, doing: str) ->
                 hint="deallocate another VM, or ask for more: see Quotas in the Azure portal",
             )
         case Kind.SUPERSEDED:
-            return DevsyncError(
+            return NeedsUser(
                 f"cannot {doing} {vm}: somebody's newer operation has replaced this one",
                 hint="see who: the VM's activity log in the Azure portal",
             )
         case _:
-            return DevsyncError(
+            return NeedsUser(
                 f"Azure refuses to {doing} {vm} ({problem.code}): {said}",
                 hint="the VM's page in the Azure portal may tell more",
             )

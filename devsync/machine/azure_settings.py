@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +28,11 @@ class AzureSettings:
 
     def check(self) -> None:
         """Raise Misuse for what no request could be made of."""
+        if not re.fullmatch(r"[\w.-]+", self.subscription_id, re.ASCII):
+            raise Misuse(
+                f"machine.azure.subscription_id is no id: {self.subscription_id!r}",
+                hint="find it with: az account list",
+            )
         if self.endpoint is not None and not self.endpoint.lower().startswith("https://"):
             raise Misuse(
                 f"machine.azure.endpoint is no https address: {self.endpoint}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from devsync.ports import Address, DevsyncError, Power, Progress, Unavailable
+from devsync.ports import Address, NeedsUser, Power, Progress, Unavailable
 
 _PATIENCE = 3.0
 """Seconds that a connection may take."""
@@ -34,7 +34,7 @@ class HostMachine:
             )
 
     def deallocate(self, stop: threading.Event, progress: Progress) -> None:  # noqa: ARG002 (the seam)
-        raise DevsyncError(
+        raise NeedsUser(
             f"{self._address.host} cannot be deallocated by devsync",
             hint='with machine.provider = "ssh" stop it where it was started, and set idle.after = "never"',
         )
