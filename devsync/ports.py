@@ -21,6 +21,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Protocol, TypeVar
 
+from devsync.core.ignore import Rules as Rules  # noqa: PLC0414 (part of the seams)
 from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot
 
 T_co = TypeVar("T_co", covariant=True)
@@ -74,12 +75,6 @@ class ContentChanged(Exception):
 
 
 # ---------------------------------------------------------------- replicas
-
-
-class Rules(Protocol):
-    """What is mirrored (core.ignore.Rules); here only so that replicas can be given some."""
-
-    def to_json(self) -> object: ...
 
 
 class Staging(Protocol):
@@ -169,11 +164,13 @@ class Sftp(Protocol):
 
     extensions: Mapping[str, bytes]
 
-    def write_file(self, path: bytes, chunks: Iterable[bytes], mode: int) -> Pending[int]:
+    def write_file(
+        self, path: bytes, chunks: Iterable[bytes], mode: int, durable: bool = False
+    ) -> Pending[int]:
         """Create the file, or truncate it, and write `chunks`: the size, once every status is good.
 
         `chunks` is consumed later; what it raises (OSError, ContentChanged) becomes the result. A file
-        that could not be written whole is removed again.
+        that could not be written whole is removed again. `durable`: on the disk, if the server can tell.
         """
 
     def read_file(self, path: bytes, size: int) -> Iterable[bytes]:

@@ -58,7 +58,6 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
     """The machine's side of the project, on a connection that it closes in the end."""
     from devsync.replica.luggage import NoPython
     from devsync.replica.remote import RemoteReplica
-    from devsync.replica.sftp_only import SftpOnlyReplica
     from devsync.ssh.sftp import SftpClient
 
     def open_sftp() -> Sftp:
@@ -68,6 +67,8 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
         try:
             remote: Replica = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create)
         except NoPython as error:
+            from devsync.replica.sftp_only import SftpOnlyReplica
+
             log.warning("%s: going on by SFTP alone, which is slower and promises less", error.message)
             remote = SftpOnlyReplica(open_sftp(), config.sync.path, create=create)
     except BaseException:

@@ -28,6 +28,27 @@ class Entry(NamedTuple):
 
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry("devsync.cli.init", "init", "Write a devsync.toml for this folder."),
+    "start": Entry(
+        "devsync.cli.life", "start", "Start the machine, mirror the project, open the tunnels, and stay."
+    ),
+    "stop": Entry(
+        "devsync.cli.life", "stop", "Flush, end the daemon, and with --deallocate the machine too."
+    ),
+    "status": Entry("devsync.cli.life", "status", "What is going on, in one screen."),
+    "flush": Entry(
+        "devsync.cli.life", "flush", "Wait until every change made so far, on either side, is on the other."
+    ),
+    "push": Entry("devsync.cli.sync", "push", "Bring what changed here to the machine, once."),
+    "pull": Entry("devsync.cli.sync", "pull", "Bring what changed on the machine here, once."),
+    "run": Entry("devsync.cli.run", "run", "Run COMMAND in the project's folder on the machine."),
+    "idle": Entry("devsync.cli.idle", "idle", "Show whether the machine is busy, and every sign of work."),
+    "keepalive": Entry(
+        "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."
+    ),
+    "vm": Entry("devsync.cli.vm", "vm", "Look at the machine, start it, deallocate it."),
+    "demo": Entry(
+        "devsync.cli.demo", "demo", "Show the whole job against an embedded machine; no account needed."
+    ),
 }
 """In the order of `devsync --help`. A test holds the lines against the commands' own help."""
 
