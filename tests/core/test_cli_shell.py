@@ -68,6 +68,19 @@ def test_help_imports_click_and_nothing_heavy() -> None:
     assert "Write a devsync.toml" in found.stdout
 
 
+def test_no_command_pays_for_what_it_does_not_use() -> None:
+    modules = sorted({entry.module for entry in COMMANDS.values()})
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, {', '.join(modules)}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    heavy = {"paramiko", "azure", "rich", "apscheduler", "watchdog", "pathspec", "sqlite3", "asyncio"}
+    assert not heavy & {name.split(".")[0] for name in found.stdout.split()}
+
+
 def test_version() -> None:
     found = run("--version")
     assert (found.returncode, found.stdout, found.stderr) == (0, f"devsync {__version__}\n", "")
