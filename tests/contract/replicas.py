@@ -18,6 +18,7 @@ from devsync.replica.local import LocalReplica
 from devsync.replica.remote import RemoteReplica
 from devsync.replica.tree import MAX_DEPTH
 from devsync.ssh.sftp import SftpClient
+
 from tests.fakes.memory import Content, MemoryReplica
 from tests.fakes.pipes import PipeStream
 from tests.fakes.process import LocalProcess

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-
 from devsync.core.ignore import Rule, Rules
 from devsync.core.snapshot import Change, File, Leaf, Link, Outcome, Snapshot
 from devsync.ports import ContentChanged
+
 from tests.contract.replicas import FACTORIES, Side
 from tests.fakes.memory import Content, MemoryReplica
 
@@ -34,8 +34,7 @@ def apply(side: Side, *changes: tuple[str, Leaf | None, bytes | Leaf | None]) ->
     for path, old, new in changes:
         if isinstance(new, bytes):
             staging.put(file(new), [new[:3], new[3:]])
-            new = file(new)
-        made.append(Change(path, old, new))
+        made.append(Change(path, old, file(new) if isinstance(new, bytes) else new))
     assert not staging.finish()
     return side.replica.apply(made)
 
@@ -214,7 +213,8 @@ def test_149_improper_paths_are_refused(side: Side, path: str) -> None:
     staging = side.replica.staging()
     staging.put(file(b"good"), [b"good"])
     staging.finish()
-    refused, other = side.replica.apply([Change(path, None, file(b"evil")), Change("ok", None, file(b"good"))])
+    changes = [Change(path, None, file(b"evil")), Change("ok", None, file(b"good"))]
+    refused, other = side.replica.apply(changes)
     assert not refused.done and refused.problem
     assert other.done
     assert side.tree() == {"ok": b"good"}

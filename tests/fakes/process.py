@@ -52,6 +52,7 @@ class LocalProcess:
         return os.read(self.program.stderr.fileno(), size)
 
     def pending(self) -> bool:
+        assert self.program.stdout is not None
         return bool(select.select([self.program.stdout], [], [], 0)[0])
 
     def shutdown_write(self) -> None:

@@ -6,10 +6,10 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-
 from devsync.core.snapshot import Change, File
 from devsync.ports import DevsyncError
 from devsync.replica import commit as commit_module
@@ -62,6 +62,32 @@ def everything(root: Path) -> list[bytes]:
     ]
 
 
+class User:
+    """Acts at `path`, right before the effects with the numbers in `moments`."""
+
+    def __init__(self, path: Path, moments: dict[int, Callable[[], None]]) -> None:
+        self.path = path
+        self.moments = moments
+        self.edits: list[bytes] = []
+        self._count = itertools.count()
+
+    def __call__(self, _effect: str, _path: str) -> None:
+        self.moments.get(next(self._count), lambda: None)()
+
+    def does(self, action: str, content: bytes) -> None:
+        ACTIONS[action](self.path, content)
+        if action != "delete":
+            self.edits.append(content)
+
+
+def die() -> None:
+    raise Dead
+
+
+def fail() -> None:
+    raise OSError(28, os.strerror(28))
+
+
 def project(root: Path, change: Change) -> Path:
     (root / "d").mkdir(parents=True)
     (root / "d/neighbour").write_bytes(b"never touched by anybody")
@@ -99,32 +125,20 @@ def test_1_an_edit_before_any_effect_survives(
     for at, again, action in itertools.product(range(total), [None, 1, 2, 3], ACTIONS):
         root = tmp_path / f"{at}-{again}-{action}"
         path = project(root, change)
-        edits: list[bytes] = []
-        count = itertools.count()
-
-        def step(
-            _name: str, _path: str, at: int = at, again: int | None = again, action: str = action
-        ) -> None:
-            number = next(count)
-            content = EDIT if number == at else LATER
-            if number == at or (again is not None and number == at + again):
-                ACTIONS[action](path, content)
-                if action != "delete":
-                    edits.append(content)
-
-        (outcome,) = run(root, change, step).apply([change])
+        user = User(path, {})
+        if again is not None:
+            user.moments[at + again] = partial(user.does, action, LATER)
+        user.moments[at] = partial(user.does, action, EDIT)
+        (outcome,) = run(root, change, user).apply([change])
         kept = everything(root)
-        if edits:
-            assert edits[-1] in kept, (at, again, action)
-        if action == "delete" and change.old is not None:
-            assert OLD in kept or not outcome.done or at < total
         now = path.read_bytes() if path.exists() else None
-        if outcome.done and not edits and action != "delete":
-            assert now == (NEW if change.new else None)
-        assert now in {None, OLD, NEW, EDIT, LATER}
-        if edits and now not in edits:
-            assert now in {None, NEW} and edits[-1] in kept
         assert b"never touched by anybody" in kept
+        assert not user.edits or user.edits[-1] in kept, "lost"
+        assert now in {None, OLD, NEW, EDIT, LATER}, "invented"
+        if outcome.done and not user.edits and action != "delete":
+            assert now == (NEW if change.new else None)
+        if not outcome.done:
+            assert now not in {NEW} and not outcome.problem
 
 
 @pytest.mark.parametrize("aside", [False, True], ids=["exchange", "two-steps"])
@@ -137,27 +151,21 @@ def test_18_19_a_death_before_any_effect_loses_nothing(
         monkeypatch.setattr(commit_module, "can_exchange", lambda _: False)
     total = len(effects(tmp_path / "dry", change)) + 3
     for edit, death in itertools.product([None, *range(total)], range(total)):
-        if edit is not None and edit > death:
+        if edit is not None and edit >= death:
             continue
         root = tmp_path / f"{edit}-{death}"
         path = project(root, change)
-        count = itertools.count()
-
-        def step(_name: str, _path: str, edit: int | None = edit, death: int = death) -> None:
-            number = next(count)
-            if number == edit:
-                save(path, EDIT)
-            if number == death:
-                raise Dead
-
+        user = User(path, {death: die})
+        if edit is not None:
+            user.moments[edit] = partial(user.does, "save", EDIT)
         try:
-            run(root, change, step).apply([change])
+            run(root, change, user).apply([change])
         except Dead:
             pass
         replica = LocalReplica(root)  # the next start heals
         kept = everything(root)
-        assert edit is None or EDIT in kept
-        assert change.old is None or edit is not None or OLD in kept
+        assert not user.edits or EDIT in kept
+        assert change.old is None or user.edits or OLD in kept
         now = path.read_bytes() if path.exists() else None
         if edit is None and change.new is not None:
             assert now in {NEW, OLD if change.old else None}
@@ -205,18 +213,17 @@ def test_77_a_disk_that_fails_leaves_the_file_alone(kind: str, tmp_path: Path) -
     for at, _ in enumerate(effects(tmp_path / "dry", change)):
         root = tmp_path / str(at)
         path = project(root, change)
-        count = itertools.count()
-
-        def step(name: str, _path: str, at: int = at) -> None:
-            if next(count) == at:
-                raise OSError(28, os.strerror(28))
-
-        replica = run(root, change, step)
+        replica = run(root, change, User(path, {at: fail}))
         (outcome,) = replica.apply([change])
         assert outcome.done or "disk is full" in outcome.problem
         now = path.read_bytes() if path.exists() else None
         assert now in {OLD, NEW} if change.new and change.old else now in {None, OLD, NEW}
         assert change.old is None or OLD in everything(root)
+
+
+def swap_for_link(folder: Path, target: Path) -> None:
+    folder.rename(folder.parent / "moved")
+    folder.symlink_to(target)
 
 
 def test_150_a_parent_that_is_swapped_for_a_link_in_mid_commit(tmp_path: Path) -> None:
@@ -226,14 +233,8 @@ def test_150_a_parent_that_is_swapped_for_a_link_in_mid_commit(tmp_path: Path) -
     for at, kind in itertools.product(range(6), CHANGES):
         root = tmp_path / f"{at}-{kind}"
         project(root, CHANGES[kind])
-        count = itertools.count()
-
-        def step(_name: str, _path: str, root: Path = root, at: int = at) -> None:
-            if next(count) == at:
-                (root / "d").rename(root / "moved")
-                (root / "d").symlink_to(outside)
-
-        run(root, CHANGES[kind], step).apply([CHANGES[kind]])
+        swap = partial(swap_for_link, root / "d", outside)
+        run(root, CHANGES[kind], User(root, {at: swap})).apply([CHANGES[kind]])
         assert (outside / "p").read_bytes() == OLD
         assert len(list(outside.iterdir())) == 1
 
