@@ -103,7 +103,7 @@ class Drive:
                     self._tell(f"VM '{self._vm.name}' is {self._power.value}")
                     return
                 pause = self._step()
-                self._setbacks, self._last_setback = 0, None
+                self._last_setback = None
             except Trouble as trouble:
                 pause = self._bear(trouble)
             self._wait(pause)

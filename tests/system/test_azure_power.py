@@ -143,6 +143,12 @@ def test_a_state_that_is_not_told_is_asked_for_again(cloud: Cloud) -> None:
     assert cloud.world.log.count("start") == 1
 
 
+def test_a_state_that_becomes_known_calls_for_no_command(cloud: Cloud) -> None:
+    cloud.world.hides_power = 3
+    cloud.deallocate()
+    assert "deallocate" not in cloud.world.log
+
+
 def test_unknown_is_never_taken_for_deallocated(cloud: Cloud) -> None:
     cloud.vm.power = "running"
     cloud.world.hides_power = -1
@@ -189,6 +195,19 @@ def test_an_operation_that_failed_although_the_vm_runs(cloud: Cloud) -> None:
 def _run_after_failure(cloud: Cloud) -> None:
     if any(operation.status == "Failed" for operation in cloud.world.operations.values()):
         cloud.vm.power = "running"
+
+
+def test_an_operation_that_keeps_failing_is_tried_less_often(cloud: Cloud) -> None:
+    def fail_again() -> None:
+        cloud.world.outcome = ("Failed", "InternalExecutionError", "An internal error occurred.")
+
+    cloud.world.steps["start"] = ["running"]
+    cloud.world.on_change = fail_again
+    fail_again()
+    error = refused(cloud.start)
+    assert type(error) is Unavailable
+    assert "internal error" in error.message
+    assert cloud.world.log.count("start") <= 40, "Azure allows four a minute"
 
 
 def test_a_timeout_of_the_platform_is_tried_again(cloud: Cloud) -> None:
