@@ -110,10 +110,10 @@ def command_line() -> str:
 def luggage(verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> bytes:
     """What the first line reads. `verbs`: modules with a table VERBS, and the modules each needs."""
     names = [*TRAVELLING, *(name for table, needed in verbs for name in (*needed, table))]
-    sources: dict[str, str] = {"devsync": "", "devsync.core": "", "devsync.replica": ""}
+    sources: dict[str, str] = {}
     for name in names:
-        package = name.rpartition(".")[0]
-        sources.setdefault(package, "")
+        parts = name.split(".")
+        sources.update({".".join(parts[:depth]): "" for depth in range(1, len(parts))})  # packages
         sources[name] = inspect.getsource(import_module(name))
     packed = json.dumps(
         {"sources": sources, "verbs": [table for table, _ in verbs], "sync": SYNC.decode("ascii")}
