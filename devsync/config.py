@@ -203,7 +203,7 @@ def find_project(start: Path) -> Path:
     """The nearest folder, from `start` upwards, that holds a devsync.toml. Raises Misuse."""
     start = start.absolute()
     for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
+        if os.path.isfile(folder / FILE_NAME):
             return folder
     raise Misuse(f"no {FILE_NAME} here or in any parent folder: {start}", hint="`devsync init` writes one")
 
@@ -218,8 +218,7 @@ def load(root: Path, *, environ: Mapping[str, str]) -> Config:
     """The settings of the project at `root`. Raises Misuse that names every mistake."""
     settings = Settings(TABLES, arrays={"tunnel"})
     defaults = user_file(environ)
-    if defaults.exists():
-        settings.add(defaults, str(defaults), shared=True)
+    settings.add(defaults, str(defaults), shared=True)
     settings.add(root / FILE_NAME, FILE_NAME)
     if settings.readable:
         _check_machine(settings)
@@ -257,9 +256,11 @@ def _check_files(settings: Settings, root: Path, environ: Mapping[str, str]) -> 
         (("ssh", "identity_file"), "identity file"),
         (("machine", "azure", "ca_bundle"), "file"),
     ):
-        path = settings.get(*key)
-        if settings.given(*key) and path and not expand(path, root, environ).is_file():
-            settings.problem(key, f"no such {what}: {expand(path, root, environ)}")
+        told = settings.get(*key)
+        if told and settings.given(*key):
+            path = expand(told, root, environ)
+            if not os.path.isfile(path):
+                settings.problem(key, f"no such {what}: {path}")
 
 
 def _check_tunnels(settings: Settings) -> None:
@@ -307,7 +308,7 @@ def _ssh(settings: Settings, root: Path, environ: Mapping[str, str]) -> SshConfi
     identity = expand(ssh.identity_file, root, environ) if ssh.identity_file else None
     return replace(
         ssh,
-        identity_file=identity if identity and identity.is_file() else None,
+        identity_file=identity if identity and os.path.isfile(identity) else None,
         known_hosts=expand(ssh.known_hosts, root, environ),
     )
 

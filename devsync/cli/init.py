@@ -57,7 +57,7 @@ def _checked(flag: str) -> Callable[[str], Any]:  # whatever the setting holds
             setting.kind.read(value)
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
-        if flag == "identity_file" and not expand(Path(text), Path.cwd(), os.environ).is_file():
+        if flag == "identity_file" and not os.path.isfile(expand(Path(text), Path.cwd(), os.environ)):
             raise click.BadParameter(f"no such identity file: {text}")
         return value
 
@@ -102,7 +102,7 @@ def init(project: Project, /, **given: object) -> None:
     }
     _write(target, render(shown, values, arrays={"tunnel"}), project)
     note(f"wrote {target}")
-    if not any((above / ".git").exists() for above in (folder, *folder.parents)):
+    if not any(os.path.exists(above / ".git") for above in (folder, *folder.parents)):
         note("this folder is no git checkout: everything is mirrored but what sync.ignore names")
     note("next: devsync start")
 

@@ -47,7 +47,7 @@ class Settings:
     # ------------------------------------------------------------ reading
 
     def add(self, path: Path, label: str, *, shared: bool = False) -> None:
-        """Read a file that people know as `label`. `shared`: it speaks for every project."""
+        """Read a file that people know as `label`. `shared`: it speaks for every project, if it is there."""
         import tomllib
 
         top = Place(label, 1)
@@ -57,7 +57,8 @@ class Settings:
             text = path.read_bytes().decode("utf-8")
             document = tomllib.loads(text)
         except OSError as error:
-            self._unreadable(top, f"cannot be read: {error.strerror}")
+            if not (shared and isinstance(error, FileNotFoundError)):
+                self._unreadable(top, f"cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             self._unreadable(Place(label, line), "not valid TOML: the text is not UTF-8")

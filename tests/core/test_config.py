@@ -329,6 +329,12 @@ def test_syntax_errors_of_both_files(world: World) -> None:
     assert [problem.split(": ")[0] for problem in world.problems("\nb =")] == [f"{path}:1", "devsync.toml:2"]
 
 
+def test_defaults_that_cannot_be_read(world: World) -> None:
+    user_file(world.environ).mkdir(parents=True)
+    (problem,) = world.problems(LOCAL)
+    assert problem == f"{user_file(world.environ)}:1: cannot be read: Is a directory"
+
+
 def test_xdg_config_home(world: World, tmp_path: Path) -> None:
     world.environ["XDG_CONFIG_HOME"] = str(tmp_path / "elsewhere")
     assert user_file(world.environ) == tmp_path / "elsewhere/devsync/config.toml"
