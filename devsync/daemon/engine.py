@@ -161,6 +161,9 @@ class Engine:
             self._stop_storms(plan)
         self._settle(plan.agreed)
         ready, later, problems = self._stage(plan)
+        for side, changes in ready.items():
+            if changes:
+                self._memory.begin(side, changes)
         outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
         again = self._conclude(outcomes, problems)
         return Result(plan, frozenset(again), frozenset(later), {**unknown, **problems})
@@ -201,13 +204,16 @@ class Engine:
         Without this, a change of ours would be taken for the other user's, should the path have gone
         back to its former content here meanwhile.
         """
-        made = [
-            (change.path, change.new)
-            for side, change in self._intents
-            if not within(change.path, looks[side].problems)
-            and looks[side].leaves.get(change.path) == change.new
-        ]
-        self._settle(made, [(side, change.path) for side, change in self._intents])
+        made: dict[RelPath, Leaf | None] = {}
+        unmade: set[RelPath] = set()
+        for side, change in self._intents:
+            known = not within(change.path, looks[side].problems)
+            if known and looks[side].leaves.get(change.path) == change.new:
+                made[change.path] = change.new
+            else:
+                unmade.add(change.path)
+        done = [(path, leaf) for path, leaf in made.items() if path not in unmade]
+        self._settle(done, [(side, change.path) for side, change in self._intents])
         self._intents = []
 
     def _stop_storms(self, plan: Plan) -> None:
@@ -238,7 +244,6 @@ class Engine:
         wanted = {side: _contents(changes) for side, changes in sides.items()}
         sizes = [file.size for files in wanted.values() for _, file in files]
         self._meter.planned(len(plan.to_local) + len(plan.to_remote), sum(sizes))
-        later: set[RelPath] = set()
         problems: dict[RelPath, str] = {}
         for side, source, target in (
             (LOCAL, self._remote, self._local),
@@ -251,15 +256,16 @@ class Engine:
             failed = staging.finish()
             for change in sides[side]:
                 if isinstance(change.new, File) and change.new.digest in failed and _needs_content(change):
-                    later.add(change.path)
                     problems[change.path] = failed[change.new.digest]
-            sides[side] = [change for change in sides[side] if change.path not in later]
+        # A merge changes both sides, or neither.
+        later = set(problems)
+        for side, changes in sides.items():
+            sides[side] = [change for change in changes if change.path not in later]
         return sides, later, problems
 
     def _apply(self, side: str, changes: list[Change]) -> list[tuple[str, Change, Outcome]]:
         if not changes:
             return []
-        self._memory.begin(side, changes)
         replica = self._local if side == LOCAL else self._remote
         outcomes = replica.apply(changes)
         gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(vanishing(changes))
