@@ -123,7 +123,10 @@ def _readable(pattern: str, hidden: list[str]) -> Iterator[str]:
             whole = pattern[begin - 1 : begin] in ("", "/") and (
                 pattern[at : at + 1] in ("", "/") or pattern[at : at + 2] == "\\/"
             )
-            yield "**" if whole and at - begin > 1 else "*"
+            if whole and at - begin > 1:  # before an escaped slash it stands for one folder at least
+                yield "*/**" if pattern[at : at + 1] == "\\" else "**"
+            else:
+                yield "*"
             continue
         escaped = char == "\\"
         if escaped:

@@ -14,7 +14,7 @@ from devsync.core.snapshot import RelPath
 from devsync.ports import NeedsUser
 from devsync.replica.patterns import read_rules
 from devsync.replica.rules import ProjectRules, load_rules
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 
@@ -170,7 +170,7 @@ def grow(root: Path, tree: dict[str, object]) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("GIT_EXAMPLES", "120")),
+    max_examples=int(os.environ.get("GIT_EXAMPLES", "50")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -194,8 +194,12 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@settings(max_examples=int(os.environ.get("PATTERN_EXAMPLES", "150")), deadline=None)
+@settings(max_examples=int(os.environ.get("PATTERN_EXAMPLES", "120")), deadline=None)
 @given(st.lists(line, min_size=1, max_size=3).map("\n".join))
+@example("/**\\/**/")
+@example("d/**\\/b")
+@example("d/a**")
+@example("d/**/**\\/é")
 def test_a_pattern_matches_what_it_matches_for_git(forest: Path, content: str) -> None:
     plant(forest, {".gitignore": content})
     rules = Rules(git=tuple(read_rules(os.fsencode(content), "")))
