@@ -55,7 +55,7 @@ class Settings:
         text = ""
         try:
             text = path.read_bytes().decode("utf-8")
-            document = tomllib.loads(text)
+            self._take(tomllib.loads(text), text, label, shared)
         except OSError as error:
             if not (shared and isinstance(error, FileNotFoundError)):
                 self._unreadable(top, f"cannot be read: {error.strerror}")
@@ -64,11 +64,14 @@ class Settings:
             self._unreadable(Place(label, line), "not valid TOML: the text is not UTF-8")
         except tomllib.TOMLDecodeError as error:
             self._unreadable(*_syntax_problem(label, text, str(error)))
-        else:
-            for name in self._arrays & document.keys():
-                self._forget(name)
-            self._places |= {key: Place(label, line) for key, line in locate(text).items()}
-            self._walk(document, (), shared)
+        except RecursionError:
+            self._unreadable(top, "is nested too deeply")
+
+    def _take(self, document: Mapping[str, object], text: str, label: str, shared: bool) -> None:
+        for name in self._arrays & document.keys():
+            self._forget(name)
+        self._places |= {key: Place(label, line) for key, line in locate(text).items()}
+        self._walk(document, (), shared)
 
     def _unreadable(self, place: Place, text: str) -> None:
         """What the file says is not known, so that nothing can be missed in it, either."""

@@ -252,6 +252,11 @@ def test_what_is_no_toml(world: World, text: str, line: int, said: str) -> None:
     assert said in problem
 
 
+@pytest.mark.parametrize("text", ["x = " + "[" * 5000 + "]" * 5000, ".".join(["x"] * 5000) + " = 1"])
+def test_what_is_nested_too_deeply(world: World, text: str) -> None:
+    assert world.problems(text) == ["devsync.toml:1: is nested too deeply"]
+
+
 def test_what_is_no_text(world: World) -> None:
     (world.root / "devsync.toml").write_bytes(b"# one\n# \xff\n")
     with pytest.raises(Misuse, match=r"devsync\.toml:2: not valid TOML: the text is not UTF-8"):
