@@ -23,7 +23,7 @@ from devsync.replica.walk import Blocked, leaf_refusal, parent, told
 Step = Callable[[str, RelPath], None]
 """Called with the name of an effect and its path, right before it."""
 
-FEW = 32
+FEW = 8
 """Up to so many files are made durable one by one; beyond, the file system as a whole."""
 
 

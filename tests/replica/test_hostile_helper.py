@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -116,7 +116,6 @@ def test_149_improper_paths_are_an_error(path: Any) -> None:
         b"\x00\x00\x00\x05x12345",
         b"\x00\x00\x00\x05z12345",
         b"\x00\x00\x00\x05j[[[[[",
-        b"\x00\x00\x00\x05j[",
     ],
 )
 def test_answers_that_make_no_sense(answer: Any) -> None:
@@ -177,13 +176,6 @@ def test_a_greeting_that_is_none(lie: dict[str, Any]) -> None:
 
 
 def test_frames_there_and_back() -> None:
-    for message in ({}, {"a": ["\udcff", "é😀", None, 1.5]}, ["x" * 100_000], [list(range(5000))]):
-        source = iter_bytes(frames.encode(message))
-        assert (
-            frames.read(lambda n, source=source: bytes(b for _, b in zip(range(n), source, strict=False)))
-            == message
-        )  # type: ignore[misc]
-
-
-def iter_bytes(data: bytes) -> Iterator[int]:
-    return iter(data)
+    messages: list[Any] = [{}, {"a": ["\udcff", "é😀", None, 1.5]}, ["x" * 100_000], list(range(5000))]
+    for message in messages:
+        assert frames.read(io.BytesIO(frames.encode(message)).read) == message

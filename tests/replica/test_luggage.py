@@ -35,18 +35,17 @@ def test_what_travels_is_python_3_8_and_alone(name: str) -> None:
                 assert module.split(".")[0] in sys.stdlib_module_names
 
 
+def runs(python: str | None) -> bool:
+    return (
+        python is not None
+        and not subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode
+    )
+
+
 def old_python() -> str | None:
-    candidates = [
-        shutil.which("python3.8"),
-        *map(str, Path("~/.pyenv/versions").expanduser().glob("3.8.*/bin/python")),
-    ]
-    for candidate in candidates:
-        if (
-            candidate
-            and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0
-        ):
-            return candidate
-    return None
+    """A Python 3.8 of this computer."""
+    installed = map(str, Path("~/.pyenv/versions").expanduser().glob("3.8.*/bin/python"))
+    return next(filter(runs, [shutil.which("python3.8"), *installed]), None)
 
 
 def path_with(tmp_path: Path, python3: str | None) -> dict[str, str]:
@@ -87,7 +86,7 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
     (tmp_path / "project/f").write_bytes(b"content")
     greeting = channel.call("hello", root="~/project")
     assert greeting["python"][:2] == [3, 8]
-    rules = {"git": [], "own": [], "tracked": [], "repositories": [], "nested": []}
+    rules: dict[str, list[object]] = {"git": [], "own": [], "tracked": [], "repositories": [], "nested": []}
     channel.call("rules", rules=rules)
     found = channel.call("scan", scope=None)
     assert [path for path, _ in found["leaves"]] == ["f"]
@@ -107,7 +106,7 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said(tmp_path: Path, python3: str | None, says: str) -> None:
     process = LocalProcess(only_there(command_line()), path_with(tmp_path, python3))
-    with pytest.raises((DevsyncError), match=says):
+    with pytest.raises(DevsyncError, match=says):
         start_helper(process)
 
 
