@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,11 +33,19 @@ from devsync.machine.embedded_state import USER
 LOGIN_GRACE = 30.0
 """Seconds until a client that has not logged in is sent away."""
 
+NEVER = 1 << 62
+"""More bytes than a connection will ever carry."""
+
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class Transport(paramiko.Transport):
     """paramiko's, and what its server side leaves out: signals both ways, and when a channel closes."""
+
+    def _send_user_message(self, data: paramiko.Message) -> None:
+        # What is said to a client that is gone is lost; that it is gone shows as closed channels.
+        with suppress(EOFError, OSError):
+            super()._send_user_message(data)  # type: ignore[misc]  # the stubs leave it out
 
     def send_exit_signal(self, channel: paramiko.Channel, name: str) -> None:
         """Tell the client which signal ended its command (RFC 4254, section 6.10)."""
@@ -49,7 +58,7 @@ class Transport(paramiko.Transport):
         message.add_boolean(False)
         message.add_string("")
         message.add_string("")
-        self._send_user_message(message)  # type: ignore[attr-defined]  # the stubs leave it out
+        self._send_user_message(message)
 
 
 def _on_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
@@ -97,6 +106,9 @@ class Connection(paramiko.ServerInterface):
 
     def __init__(self, peer: socket.socket, host_key: Path, client_key: Path, account: Account) -> None:
         self._transport = Transport(peer)
+        # New keys when the client asks for them. When the server asks, paramiko goes on answering requests
+        # that are on their way, which breaks the connection.
+        self._transport.packetizer.REKEY_BYTES = NEVER
         self._transport.add_server_key(paramiko.Ed25519Key(filename=host_key))
         self._client_key = paramiko.Ed25519Key(filename=client_key)
         self._account = account

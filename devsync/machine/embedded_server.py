@@ -8,7 +8,8 @@ ports are what it offers. One key may log in; it makes that key and its own.
 
 A process of its own that owns its threads: the main thread accepts connections and waits for the
 end; each connection has one thread. It ends when it gets SIGTERM or when its
-state folder is gone, and what was started on it ends with it (on Linux, even what has detached).
+state folder is gone, and what was started on it ends with it: on Linux every process, whatever it
+ignores and even if it has detached; elsewhere those that a hang-up ends.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from devsync.machine.embedded_connection import Connection
 from devsync.machine.embedded_process import end_marked
 from devsync.machine.embedded_state import USER, Folder, PowerLock, Record
 
-CHECK = 5.0
+CHECK = 2.0
 """Seconds between two looks whether the state folder is still there."""
 
 log = logging.getLogger(__name__)
@@ -160,8 +161,7 @@ def serve(folder: Folder, home: Path, ready: Callable[[], None]) -> int:
     finally:
         lock.write(Record(pid, server.port, alias, ending=True))
         server.close()
-        lock.close()
-    return 0
+    return 0  # the lock goes with the process, and not before
 
 
 def _detach() -> Callable[[], None]:

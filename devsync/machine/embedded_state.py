@@ -112,7 +112,7 @@ def _read(descriptor: int) -> Record | None:
 
 
 class PowerLock:
-    """The server's side: who has it, is the machine. Given up by `close` or by the end of the process."""
+    """The server's side: who has it, is the machine. Given up by the end of the process alone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -146,6 +146,3 @@ class PowerLock:
             return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except FileNotFoundError:
             return False
-
-    def close(self) -> None:
-        os.close(self._descriptor)
