@@ -120,8 +120,10 @@ class ChannelStream:
 class ChannelProcess(ChannelStream):
     """A ports.Process over a channel. Take its output before `wait`: else it waits to get rid of it."""
 
-    def __init__(self, channel: Channel, lost: Lost) -> None:
+    def __init__(self, channel: Channel, lost: Lost, refusal: type[Exception]) -> None:
+        """`refusal` is what the library raises when something is asked of a channel that has ended."""
         super().__init__(channel, lost)
+        self._refusal = refusal
         self._err = _Reader(channel.recv_stderr)
 
     def recv_stderr(self, size: int) -> bytes:
@@ -130,7 +132,7 @@ class ChannelProcess(ChannelStream):
     def resize(self, columns: int, rows: int) -> None:
         try:
             self._channel.resize_pty(columns, rows)
-        except OSError as error:
+        except (OSError, self._refusal) as error:
             raise self._gone() from error
 
     def wait(self) -> int:

@@ -43,6 +43,9 @@ PACKET = 32 * 1024
 REKEY_BYTES = 32 * 1024**3
 """New keys after so much. RFC 4344 allows 64 GiB for AES; paramiko's 512 MiB halts every long transfer."""
 
+LIMIT_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds to wait before a session that was refused is asked for again."""
+
 OPEN_TIMEOUT = 30.0
 AUTH_TIMEOUT = 30.0
 
@@ -115,7 +118,7 @@ class Session:
             if terminal is not None:
                 channel.get_pty(terminal.term, terminal.columns, terminal.rows)
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
-        return ChannelProcess(channel, self._lost)
+        return ChannelProcess(channel, self._lost, paramiko.SSHException)
 
     def subsystem(self, name: str) -> ChannelStream:
         channel = self._open_session()
@@ -173,13 +176,18 @@ class Session:
         return self._next_beat
 
     def _open_session(self) -> paramiko.Channel:
-        try:
-            return self._open("session")
-        except paramiko.SSHException as error:
-            raise DevsyncError(
-                "the machine allows no further session on this connection",
-                hint="raise MaxSessions in its sshd_config (10 is usual)",
-            ) from error
+        for pause in (*LIMIT_PAUSES, None):
+            try:
+                return self._open("session")
+            except paramiko.SSHException as error:
+                if pause is None:
+                    raise DevsyncError(
+                        "the machine allows no further session on this connection",
+                        hint="raise MaxSessions in its sshd_config (10 is usual)",
+                    ) from error
+                # RACE: a session that has just ended counts until the server has cleared it away.
+                self._transport.join(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _open(self, kind: str, address: tuple[str, int] | None = None) -> paramiko.Channel:
         try:

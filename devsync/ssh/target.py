@@ -13,7 +13,6 @@ from devsync.ports import Misuse
 from devsync.ssh import hostkeys
 
 DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
-MAX_INCLUDES = 16
 
 # Both reach a shell as %h and %r of a ProxyCommand, and devsync.toml may come with a foreign repository.
 _HOST = re.compile(r"(?!-)[\w.:%-]+")
@@ -77,11 +76,14 @@ def config_text(target: Target) -> str:
     if target.user is not None:
         lines.append(f"User {target.user}")
     if target.config_file is not None:
-        lines += _lines(target.config_file.expanduser(), depth=0)
+        lines += _lines(target.config_file.expanduser(), ())
     return "\n".join(lines) + "\n"
 
 
-def _lines(path: Path, depth: int) -> Iterator[str]:
+def _lines(path: Path, within: tuple[Path, ...]) -> Iterator[str]:
+    """The lines of a file that is included `within` others; what leads back into one of them is left out."""
+    if path in within:
+        return
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
@@ -91,9 +93,9 @@ def _lines(path: Path, depth: int) -> Iterator[str]:
     block = "Host *"
     for line in text.splitlines():
         keyword, _, rest = re.sub(r"[\s=]+", " ", line.strip(), count=1).partition(" ")
-        if keyword.lower() == "include" and depth < MAX_INCLUDES:
+        if keyword.lower() == "include":
             for pattern in rest.split():
-                yield from _included(path, pattern.strip('"'), depth + 1)
+                yield from _included(pattern.strip('"'), (*within, path))
             yield block  # an included file may have begun blocks of its own
             continue
         if keyword.lower() in ("host", "match"):
@@ -101,10 +103,10 @@ def _lines(path: Path, depth: int) -> Iterator[str]:
         yield line
 
 
-def _included(path: Path, pattern: str, depth: int) -> Iterator[str]:
+def _included(pattern: str, within: tuple[Path, ...]) -> Iterator[str]:
     # As with OpenSSH, a relative name means the folder of the user's configuration.
-    for name in sorted(glob.glob(str(path.parent / Path(pattern).expanduser()))):
-        yield from _lines(Path(name), depth)
+    for name in sorted(glob.glob(str(within[0].parent / Path(pattern).expanduser()))):
+        yield from _lines(Path(name), within)
 
 
 def resolve(target: Target, options: Mapping[str, str | Sequence[str] | None]) -> Route:

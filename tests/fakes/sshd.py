@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from devsync.ssh.target import Target
@@ -123,26 +123,18 @@ class Sshd:
         """End the server, every connection, and every process that was started through it."""
         if self._process is None:
             return
+        children = self.processes()  # who they are can be seen only as long as their parent lives
         self._process.terminate()
         self._process.wait(timeout=10)
         self._process = None
-        for pid in self.processes():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended meanwhile
+        _kill({*children, *self.processes()})
 
     def cut(self) -> None:
         """End every connection, while the server goes on listening."""
-        for pid in self.processes():
-            if self._process is None or pid != self._process.pid:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass  # it ended meanwhile
+        _kill(self.processes())
 
     def processes(self) -> list[int]:
-        """The server's own descendants, and what still carries the mark of this server in its environment."""
+        """The server's descendants, and whatever else carries its mark in the environment; not itself."""
         parents, marked = {}, []
         mark = f"DEVSYNC_TEST_SSHD={self.folder}".encode()
         for entry in Path("/proc").iterdir():
@@ -154,16 +146,8 @@ class Sshd:
                     marked.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile, or is not ours
-        found = set(marked) | {parents.get(pid, 0) for pid in marked if self._is_sshd(parents.get(pid, 0))}
-        if self._process is not None:
-            found |= _below(self._process.pid, parents)
-        return sorted(found - {os.getpid(), 0, 1})
-
-    def _is_sshd(self, pid: int) -> bool:
-        try:
-            return Path(f"/proc/{pid}/comm").read_text().startswith("sshd")
-        except OSError:
-            return False
+        below = _below(self._process.pid, parents) if self._process else set()
+        return sorted({*marked, *below})
 
     def _wait_until_it_listens(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + READY_WITHIN
@@ -176,6 +160,14 @@ class Sshd:
                 assert process.poll() is None, f"sshd did not start:\n{self.log.read_text()}"
                 assert time.monotonic() < deadline, f"sshd does not listen:\n{self.log.read_text()}"
                 threading.Event().wait(0.02)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended meanwhile
 
 
 def _below(root: int, parents: dict[int, int]) -> set[int]:

@@ -80,12 +80,18 @@ class Wan:
     def _reset(self) -> None:
         for end in self._ends:
             sock = end.get_extra_info("socket")
-            if sock is not None:
+            if sock.fileno() >= 0:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.transport.abort()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        try:
+            await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `_serve`; the callback that asyncio itself has added here cannot bear it
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = {writer}
         self._ends |= ends
         try:
