@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import ROOT, RelPath
 from devsync.ports import DevsyncError, Hints, Unavailable
@@ -56,9 +57,9 @@ class Watcher:
 
     # ------------------------------------------------------------ for other threads
 
-    def set_rules(self, rules: Rules) -> None:
+    def set_rules(self, rules: ports.Rules) -> None:
         """What is mirrored from now on. Nothing is watched before the first rules are known."""
-        self._rules = rules
+        self._rules = rules if isinstance(rules, Rules) else Rules.from_json(rules.to_json())
         self._queue.put(_News())
 
     def interrupt(self) -> None:
