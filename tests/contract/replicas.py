@@ -16,6 +16,7 @@ from devsync.core.snapshot import Link
 from devsync.ports import Replica
 from devsync.replica.local import LocalReplica
 from devsync.replica.remote import RemoteReplica
+from devsync.replica.sftp_only import SftpOnlyReplica
 from devsync.replica.tree import MAX_DEPTH
 from devsync.ssh.sftp import SftpClient
 
@@ -151,8 +152,30 @@ def helper_over_pipe(root: Path) -> Iterator[Side]:
         replica.close()
 
 
+@contextmanager
+def sftp_only(root: Path) -> Iterator[Side]:
+    replica = SftpOnlyReplica(SftpClient(PipeStream([SFTP_SERVER])), str(root))
+    try:
+        yield Disk(root, replica)
+    finally:
+        replica.close()
+
+
+@contextmanager
+def sftp_without_extensions(root: Path) -> Iterator[Side]:
+    client = SftpClient(PipeStream([SFTP_SERVER]))
+    client.extensions = {}
+    replica = SftpOnlyReplica(client, str(root))
+    try:
+        yield Disk(root, replica)
+    finally:
+        replica.close()
+
+
 FACTORIES: dict[str, Callable[[Path], AbstractContextManager[Side]]] = {
     "memory": memory,
     "local": local,
     "helper": helper_over_pipe,
+    "sftp only": sftp_only,
+    "sftp without extensions": sftp_without_extensions,
 }

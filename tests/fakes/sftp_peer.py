@@ -68,7 +68,7 @@ class SftpPeer:
         self.sends: list[int] = []
         self.opened = self.most_opened = 0
         self._extensions = list(extensions)
-        self._fault = fault
+        self.fault = fault
         self._round_trip = round_trip
         self._disorder = disorder
         self._framer = wire.Framer()
@@ -132,7 +132,7 @@ class SftpPeer:
         return [self._answer(request)]
 
     def _lie(self, request: Request) -> bytes | None:
-        return self._fault(request) if self._fault else None
+        return self.fault(request) if self.fault else None
 
     def _answer(self, request: Request) -> bytes:
         serve = {
