@@ -8,7 +8,6 @@ The records are the schema: each field says its kind, its default and its meanin
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +88,7 @@ class MachineConfig:
 
 @dataclass(frozen=True, slots=True)
 class SshConfig:
-    """[ssh]"""
+    """[ssh]; None where nothing is said: as ~/.ssh/config has it, else the usual."""
 
     host: str | None = setting(
         schema.WORD,
@@ -97,12 +96,14 @@ class SshConfig:
         "name or address of the machine; only the provider ssh needs it",
         example="gpu.example.org",
     )
-    port: int = setting(schema.PORT, 22, "where its SSH server listens")
-    user: str = setting(schema.WORD, "azureuser", "login name; elsewhere than on Azure, by default your own")
+    port: int | None = setting(schema.PORT, 22, "where its SSH server listens")
+    user: str | None = setting(
+        schema.WORD, "azureuser", "login name; elsewhere than on Azure, by default your own"
+    )
     identity_file: Path | None = setting(
         schema.LOCAL_PATH, "~/.ssh/id_ed25519", "the private key; the SSH agent is asked besides"
     )
-    known_hosts: Path = setting(
+    known_hosts: Path | None = setting(
         schema.LOCAL_PATH, "~/.ssh/known_hosts", "the host keys that are trusted; a changed one is refused"
     )
 
@@ -303,14 +304,20 @@ def _machine(settings: Settings, root: Path, environ: Mapping[str, str]) -> Mach
 
 
 def _ssh(settings: Settings, root: Path, environ: Mapping[str, str]) -> SshConfig:
-    usual = "azureuser" if settings.get("machine", "provider") == "azure" else _login_name()
-    ssh = settings.record(SshConfig, "ssh", user=usual)
-    identity = expand(ssh.identity_file, root, environ) if ssh.identity_file else None
-    return replace(
-        ssh,
-        identity_file=identity if identity and os.path.isfile(identity) else None,
-        known_hosts=expand(ssh.known_hosts, root, environ),
-    )
+    """What is not said here, ~/.ssh/config may say; only Azure's usual login name is known better."""
+    ssh = settings.record(SshConfig, "ssh")
+    unsaid = [
+        name for name in ("port", "user", "identity_file", "known_hosts") if not settings.given("ssh", name)
+    ]
+    ssh = replace(ssh, **dict.fromkeys(unsaid))
+    if ssh.user is None and settings.get("machine", "provider") == "azure":
+        ssh = replace(ssh, user="azureuser")
+    paths = {
+        name: expand(path, root, environ)
+        for name, path in (("identity_file", ssh.identity_file), ("known_hosts", ssh.known_hosts))
+        if path is not None
+    }
+    return replace(ssh, **paths)  # type: ignore[arg-type]  # both are paths
 
 
 def _tunnels(settings: Settings) -> tuple[TunnelConfig, ...]:
@@ -321,10 +328,3 @@ def _tunnels(settings: Settings) -> tuple[TunnelConfig, ...]:
         settings.record(TunnelConfig, "tunnel", index, remote=settings.get("tunnel", index, "local"))
         for index in range(settings.get("tunnel"))
     )
-
-
-def _login_name() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a user that has no name
-        return str(os.getuid())

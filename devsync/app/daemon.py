@@ -30,7 +30,7 @@ from devsync.daemon.lock import ProjectLock
 from devsync.daemon.requests import Parts, handlers
 from devsync.daemon.status import Identity
 from devsync.daemon.supervisor import Supervisor
-from devsync.daemon.sync import SyncLoop, SyncPolicy
+from devsync.daemon.sync import MARK, SyncLoop, SyncPolicy
 from devsync.daemon.systemd import Notify
 from devsync.folders import socket_path, state_dir
 from devsync.ports import Connection, DevsyncError, Process, Replica, Terminal, Unavailable
@@ -130,9 +130,10 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._supervisor.end())
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that it was started from may close
-        rules = ProjectRules(self._config.root, self._config.sync.ignore)
-        local = LocalSide(self._config.root, self._store)
-        watch = Watcher(self._config.root, self._inbox.local)
+        root, ignore = self._config.root, self._config.sync.ignore
+        rules = ProjectRules(root, ignore, self._store.fact(MARK) or None)
+        local = LocalSide(root, self._store)
+        watch = Watcher(root, self._inbox.local, outside=ProjectRules(root, ignore).fingerprint)
         remote_watch = RemoteWatch(self._exec, self._config.sync.path, Rules(), self._inbox.remote)
         sync = SyncLoop(
             open_remote=self._open_remote,

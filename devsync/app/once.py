@@ -14,7 +14,7 @@ from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
 from devsync.daemon.lock import ProjectLock
-from devsync.daemon.sync import ROUNDS
+from devsync.daemon.sync import MARK, ROUNDS
 from devsync.folders import state_dir
 from devsync.ports import Connection, Machine, Power, Progress, Unavailable
 from devsync.replica.rules import ProjectRules
@@ -71,7 +71,7 @@ def synchronise_once(
         store = Store(state / "project.db")
         stack.callback(store.close)
         local = LocalSide(config.root, store)
-        rules = ProjectRules(config.root, config.sync.ignore)
+        rules = ProjectRules(config.root, config.sync.ignore, store.fact(MARK) or None)
         loaded = rules.load()
         local.set_rules(loaded)
         remote.set_rules(loaded)

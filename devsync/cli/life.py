@@ -182,7 +182,9 @@ def _welcome(status: dict[str, Any]) -> None:
     sync, machine = status["sync"], status["machine"]
     output.note(f"{status['project']}: {sync['files']} files are the same here and on {machine['host']}")
     for tunnel in status["tunnels"]:
-        wanted = f" (port {tunnel['wanted']} is taken)" if tunnel["local"] != tunnel["wanted"] else ""
+        wanted = (
+            f" (port {tunnel['wanted']} is taken)" if tunnel["wanted"] not in (0, tunnel["local"]) else ""
+        )
         output.note(f"http://localhost:{tunnel['local']} is port {tunnel['remote']} there{wanted}")
     for path, problem in list(sync["problems"].items())[:5]:
         output.note(f"left alone: {path}: {problem}")

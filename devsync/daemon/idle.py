@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 FLUSH = 120.0
 """Seconds that the last flush before a deallocation may take; what is not here stays on the disk there."""
 
+REACHED_WITHIN = 1.0
+"""Seconds between two looks while the machine is out of reach."""
+
 FIRST_RETRY, LONGEST_RETRY = 30.0, 900.0
 """Seconds between two tries to deallocate a machine that refuses."""
 
@@ -107,7 +110,8 @@ class IdleKeeper:
         try:
             while not stop.is_set():
                 self.look(stop)
-                self._ring.wait()
+                # Out of reach is no time to wait for the bell: a machine that comes back is looked at soon.
+                self._ring.wait(None if self._started is not None else REACHED_WITHIN)
                 self._ring.clear()
         finally:
             bell.close()

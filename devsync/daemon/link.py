@@ -217,7 +217,8 @@ class Link:
         self._post(progress=line)
 
     def _note(self, power: Power) -> None:
-        self._post(power=power.value, billed=power.billed)
+        # A host that is simply there may be somebody else's: nobody can say who pays for it.
+        self._post(power=power.value, billed=None if self._machine.provider == "ssh" else power.billed)
 
     def _post(
         self,

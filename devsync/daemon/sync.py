@@ -27,6 +27,10 @@ ROUNDS = 20
 """Cycles after which a barrier gives up on files that never keep still."""
 
 
+MARK = "commit"
+"""The fact under which the store keeps the commit of the last full cycle."""
+
+
 class RulesSource(Protocol):
     """What is mirrored, and when to ask again."""
 
@@ -41,8 +45,8 @@ class RulesSource(Protocol):
     def deleted_by_git(self) -> Collection[RelPath]:
         """The paths that git itself has removed since the last `mark`."""
 
-    def mark(self) -> None:
-        """A full cycle has ended: from here on count what git removes."""
+    def mark(self) -> str | None:
+        """A full cycle has ended: from here on count what git removes. A name for this point, or None."""
 
     def busy(self) -> bool:
         """Whether git holds its index just now."""
@@ -193,7 +197,7 @@ class SyncLoop:
         if full_local and full_remote:
             self._permission = Permission()
             self._next_full = self._clock.monotonic() + FULL_LOOK
-            self._rules.mark()
+            self._mark()
             if result.complete:
                 self._facts = replace(self._facts, synchronised=self._facts.synchronised + 1)
         self._post(
@@ -205,6 +209,12 @@ class SyncLoop:
             problems=dict(result.problems),
         )
         return result
+
+    def _mark(self) -> None:
+        """Remember the commit up to which git's deletions are known: a branch may change while we are off."""
+        marked = self._rules.mark() or ""
+        if marked != self._memory.fact(MARK):
+            self._memory.set_fact(MARK, marked)
 
     def _note(self, engine: Engine, result: Result) -> None:
         plan = result.plan

@@ -26,10 +26,11 @@ def load_rules(root: Path, ignore: Sequence[str] = ()) -> Rules:
 class ProjectRules:
     """The rules of a project, and when to read them again. One owner, one thread."""
 
-    def __init__(self, root: Path, ignore: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, ignore: Sequence[str] = (), marked: str | None = None) -> None:
+        """`marked` is the commit of the last `mark`, if it was by another process."""
         self._root, self._ignore = root, tuple(ignore)
         self._repositories: dict[RelPath, _Indexed] | None = None  # None: not asked yet
-        self._marked: str | None = None
+        self._marked = marked
 
     def load(self) -> Rules:
         """Read everything. Raises NeedsUser or Unavailable if there is a repository and git cannot tell."""
@@ -58,10 +59,11 @@ class ProjectRules:
         top = self._top()
         return top is not None and top.busy()
 
-    def mark(self) -> None:
-        """From here on count what git deletes."""
+    def mark(self) -> str | None:
+        """From here on count what git deletes; the commit that is checked out, if there is one."""
         top = self._top()
         self._marked = top.head() if top is not None else None
+        return self._marked
 
     def deleted_by_git(self) -> Collection[RelPath]:
         """The paths that the commit of the last `mark` had, and the one checked out now has not."""

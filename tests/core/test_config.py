@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -63,9 +62,9 @@ def test_the_defaults(world: World) -> None:
     assert found.root == world.root
     assert found.machine.provider == "azure"
     assert found.machine.azure == AzureConfig("s", "g", "v", "cli", "https://management.azure.com", None)
-    assert (found.ssh.host, found.ssh.port, found.ssh.user) == (None, 22, "azureuser")
+    assert (found.ssh.host, found.ssh.port, found.ssh.user) == (None, None, "azureuser")
     assert found.ssh.identity_file is None
-    assert found.ssh.known_hosts == world.home / ".ssh/known_hosts"
+    assert found.ssh.known_hosts is None
     assert (found.sync.path, found.sync.mode, found.sync.ignore) == ("~/work/my-model", "two-way", ())
     assert (found.sync.settle, found.sync.max_deletions, found.sync.allow_secrets) == (0.02, 0.1, ())
     assert found.tunnels == (TunnelConfig(8888, 8888),)
@@ -134,20 +133,15 @@ def test_two_tunnels_to_any_free_port(world: World) -> None:
     assert world.load(text).tunnels == (TunnelConfig(0, 1), TunnelConfig(0, 2))
 
 
-def test_the_usual_key_is_used_if_it_is_there(world: World) -> None:
-    key = world.home / ".ssh/id_ed25519"
-    key.write_text("k")
-    assert world.load(LOCAL).ssh.identity_file == key
+def test_what_is_not_said_is_left_to_the_ssh_configuration(world: World) -> None:
+    key = world.home / ".ssh" / "id_ed25519"
+    key.parent.mkdir()
+    key.write_text("a key that ssh finds by itself")
+    assert world.load(LOCAL).ssh == SshConfig(None, None, None, None, None)
 
 
 def test_azure_is_left_out_for_other_providers(world: World) -> None:
     assert world.load(LOCAL + '[machine.azure]\nvm_name = "v"\n').machine.azure is None
-
-
-def test_elsewhere_than_on_azure_the_user_is_oneself(world: World) -> None:
-    import pwd
-
-    assert world.load(LOCAL).ssh.user == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_the_usual_warning_is_never_longer_than_after(world: World) -> None:
