@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from devsync.core.ignore import Rules
-from devsync.core.snapshot import to_json
+from devsync.core.snapshot import Leaf, RelPath, to_json
 from devsync.replica import frames, trash, wire
 from devsync.replica.digests import Digests
 from devsync.replica.inotify import watch
@@ -31,6 +31,9 @@ class Helper:
         self.stdin = stdin
         self.stdout = stdout
         self.rules = Rules()
+        self.look = 0
+        self.told: Mapping[RelPath, Leaf] = {}
+        """What the last look at everything, number `look`, has found."""
         self._tree: Tree | None = None
 
     @property
@@ -59,8 +62,8 @@ def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
     exists = os.path.isdir(root)
     if exists:
         try:
-            with helper.tree.home() as home:  # so that contents can be staged
-                trash.recover(home, helper.tree.digests)
+            with helper.tree.home():  # made now, so that contents can be staged
+                pass
         except OSError:
             pass  # a read-only disk can still be looked at
     nearest = root
@@ -92,8 +95,15 @@ def set_rules(helper: Helper, request: Mapping[str, Any]) -> None:
 
 
 def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
-    """Look at `scope`, or at everything."""
-    return wire.snapshot_to_json(helper.tree.scan(helper.rules, wire.scope_from_json(request["scope"])))
+    """Look at `scope`, or at everything; of everything, only what differs from the look `known` is told."""
+    scope = wire.scope_from_json(request["scope"])
+    snapshot = helper.tree.scan(helper.rules, scope)
+    if scope is not None:
+        return wire.snapshot_to_json(snapshot)
+    told = helper.told if request["known"] == helper.look else {}
+    helper.look += 1
+    helper.told = snapshot.leaves
+    return {"look": helper.look, **wire.news_to_json(snapshot, told)}
 
 
 def commit(helper: Helper, request: Mapping[str, Any]) -> Any:
@@ -118,9 +128,13 @@ def staged(helper: Helper, _request: Mapping[str, Any]) -> Any:
         return home.staged()
 
 
-def clear_staging(helper: Helper, _request: Mapping[str, Any]) -> int:
-    """Remove what was staged and never used."""
+def heal(helper: Helper, _request: Mapping[str, Any]) -> int:
+    """Finish what a commit that died has left; remove what was staged and never used, and say how many.
+
+    Only for whoever owns this folder: a commit that still runs would be disturbed.
+    """
     with helper.tree.home() as home:
+        trash.recover(home, helper.tree.digests)
         return home.clear_staging()
 
 
@@ -155,7 +169,7 @@ VERBS: Mapping[str, Callable[[Helper, Mapping[str, Any]], Any]] = {
     "marker": marker,
     "write-marker": write_marker,
     "staged": staged,
-    "clear-staging": clear_staging,
+    "heal": heal,
     "versions": versions,
     "restage": restage,
     "prune": prune,

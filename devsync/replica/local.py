@@ -23,17 +23,27 @@ class LocalReplica:
     """Implements ports.Replica over a folder. A store may fill `digests` and ask it for its changes."""
 
     def __init__(
-        self, root: Path, digests: Digests | None = None, *, create: bool = False, step: Step = no_step
+        self,
+        root: Path,
+        digests: Digests | None = None,
+        *,
+        create: bool = False,
+        heal: bool = True,
+        step: Step = no_step,
     ) -> None:
-        """Heal what a commit that died has left. A root that is gone is Halted, now or later."""
+        """A root that is gone is Halted, now or later.
+
+        `heal` finishes what a commit that died has left: only for the one who owns the folder.
+        """
         self.root = root
         self.tree = Tree(str(root), digests, step)
         self._rules = Rules()
         if create:
             root.mkdir(parents=True, exist_ok=True)
-        with _translated(), self.tree.home() as home:
-            trash.recover(home, self.tree.digests)
-            home.clear_staging()
+        if heal:
+            with _translated(), self.tree.home() as home:
+                trash.recover(home, self.tree.digests)
+                home.clear_staging()
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._rules = rules if isinstance(rules, Rules) else Rules.from_json(rules.to_json())

@@ -32,7 +32,7 @@ TRAVELLING = (
 SYNC = b"\n\x00devsync helper \x01\n"
 """What comes before the first frame. Whatever a login shell says before it is skipped."""
 
-NOISE_LIMIT = 1 << 16  # bytes
+NOISE_LIMIT = 1 << 20  # bytes
 
 TOO_OLD = 96
 NO_PYTHON = 127
@@ -134,7 +134,9 @@ def start_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, .
             data = process.recv(1 << 12)
             if not data:
                 raise _failure(process)
-            seen = (seen + data)[-NOISE_LIMIT:]
+            seen += data
+            if len(seen) > NOISE_LIMIT:
+                raise ports.DevsyncError("the machine's login shell talks without end")
     except BaseException:
         process.close()
         raise

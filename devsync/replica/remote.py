@@ -67,14 +67,18 @@ class RemoteReplica:
         root: str,
         *,
         create: bool = False,
+        heal: bool = True,
         verbs: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> None:
         """Bring the helper to life. `root` may begin with `~`; it is made if `create`. See `greeting`.
+
+        `heal` finishes what a commit that died has left: only for the one who owns the folder.
 
         Raises Unavailable; DevsyncError if there is no Python that can run the helper.
         """
         self._sftp = open_sftp()
         self._given: list[Answer] = []
+        self._told: tuple[int, Mapping[RelPath, Leaf]] = (0, {})  # the last look at everything
         try:
             self.helper: HelperChannel = start_helper(open_helper(command_line()), verbs)
         except BaseException:
@@ -82,8 +86,8 @@ class RemoteReplica:
             raise
         try:
             self.greeting: Greeting = self._judged(Greeting.from_json, "hello", root=root, create=create)
-            if self.greeting.exists:
-                self.helper.call("clear-staging")
+            if self.greeting.exists and heal:
+                self.helper.call("heal")
         except BaseException:
             self.close()
             raise
@@ -93,8 +97,20 @@ class RemoteReplica:
         self._given.append(self.helper.ask("rules", rules=rules.to_json()))
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
-        wanted = None if scope is None else sorted(scope)
+        if scope is None:
+            return self._scan_all()
+        wanted = sorted(scope)
         return self._judged(lambda value: wire.snapshot_from_json(value, wanted), "scan", scope=wanted)
+
+    def _scan_all(self) -> Snapshot:
+        """Only what differs from the look before this one travels."""
+        known, told = self._told
+        self._told = (0, {})
+        look, snapshot = self._judged(
+            lambda value: wire.news_from_json(value, told), "scan", scope=None, known=known
+        )
+        self._told = (look, snapshot.leaves)
+        return snapshot
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         ahead: deque[tuple[File, Iterable[bytes]]] = deque()

@@ -6,12 +6,13 @@ makes the whole answer a ValueError.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from devsync.core.snapshot import (
     ROOT,
     Change,
+    Leaf,
     Outcome,
     RelPath,
     Snapshot,
@@ -61,6 +62,25 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def news_to_json(snapshot: Snapshot, told: Mapping[RelPath, Leaf]) -> dict[str, Any]:
+    """A look at everything, for somebody who knows the leaves `told`."""
+    news = {path: leaf for path, leaf in snapshot.leaves.items() if told.get(path) != leaf}
+    gone = [path for path in told if path not in snapshot.leaves]
+    return {**snapshot_to_json(Snapshot(news, snapshot.problems, snapshot.skipped)), "gone": gone}
+
+
+def news_from_json(value: Any, told: Mapping[RelPath, Leaf]) -> tuple[int, Snapshot]:
+    """The number of that look, and what it found."""
+    news = snapshot_from_json(value, None)
+    look, gone = value.get("look"), value.get("gone")
+    if type(look) is not int or not isinstance(gone, list) or not all(path in told for path in gone):
+        raise ValueError("no news")
+    leaves = {**told, **news.leaves}
+    for path in gone:
+        leaves.pop(path, None)
+    return look, Snapshot(leaves, news.problems, news.skipped)
+
+
 def snapshot_from_json(value: Any, scope: Collection[RelPath] | None) -> Snapshot:
     """A look at `scope`. A problem may also be of a folder above it: then nothing is known below."""
     if not isinstance(value, dict):
@@ -71,7 +91,7 @@ def snapshot_from_json(value: Any, scope: Collection[RelPath] | None) -> Snapsho
         found = from_json(leaf)
         if found is None or (wanted is not None and not within(_path(path), wanted)):
             raise ValueError("a leaf that is none, or nobody asked for")
-        leaves[_path(path)] = found
+        leaves[path if wanted is not None else _path(path)] = found
     return Snapshot(leaves, _texts(value.get("problems")), _texts(value.get("skipped")))
 
 

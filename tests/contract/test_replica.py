@@ -65,6 +65,19 @@ def test_a_scan_finds_what_is_there(side: Side) -> None:
     assert "empty" not in side.replica.scan().leaves
 
 
+def test_look_after_look_finds_what_is_there_now(side: Side) -> None:
+    side.write("a", b"one")
+    side.write("b", b"two two")
+    for path, content in (("a", b"changed"), ("c", b"new one"), ("b", None), ("b", b"back"), ("a", None)):
+        if content is None:
+            side.remove(path)
+        else:
+            side.write(path, content)
+        assert side.replica.scan().leaves == {
+            p: file(c) for p, c in side.tree().items() if isinstance(c, bytes)
+        }
+
+
 def test_a_scope_holds_what_is_named_and_what_is_below(side: Side) -> None:
     for path in ("a/x", "a/b/y", "ab", "c"):
         side.write(path, path.encode())

@@ -36,10 +36,9 @@ def test_what_travels_is_python_3_8_and_alone(name: str) -> None:
 
 
 def runs(python: str | None) -> bool:
-    return (
-        python is not None
-        and not subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode
-    )
+    if python is None:
+        return False
+    return not subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode
 
 
 def old_python() -> str | None:
@@ -88,7 +87,7 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
     assert greeting["python"][:2] == [3, 8]
     rules: dict[str, list[object]] = {"git": [], "own": [], "tracked": [], "repositories": [], "nested": []}
     channel.call("rules", rules=rules)
-    found = channel.call("scan", scope=None)
+    found = channel.call("scan", scope=None, known=0)
     assert [path for path, _ in found["leaves"]] == ["f"]
     leaf = found["leaves"][0][1]
     assert channel.call("commit", changes=[["f", leaf, None]]) == [["f", True, None, ""]]
