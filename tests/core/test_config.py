@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from devsync import config
-from devsync.config import SETTINGS, AzureConfig, Config, IdleConfig, TunnelConfig
+from devsync.config import SETTINGS, AzureConfig, Config, IdleConfig, SshConfig, TunnelConfig
 from devsync.folders import user_file
 from devsync.ports import Misuse
 
@@ -135,7 +135,6 @@ def test_two_tunnels_to_any_free_port(world: World) -> None:
 
 def test_what_is_not_said_is_left_to_the_ssh_configuration(world: World) -> None:
     key = world.home / ".ssh" / "id_ed25519"
-    key.parent.mkdir()
     key.write_text("a key that ssh finds by itself")
     assert world.load(LOCAL).ssh == SshConfig(None, None, None, None, None)
 
