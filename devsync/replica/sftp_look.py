@@ -197,14 +197,14 @@ class SftpLook:
                 seen.leaves[path] = Link(text)
 
     def _read_files(self, seen: _Seen) -> None:
-        for path, found in self.files(seen.files).items():
+        for path, found in self.files(seen.files, learn=True).items():
             if isinstance(found, str):
                 seen.problems[path] = found
             elif found is not None:
                 seen.leaves[path] = found
 
-    def files(self, entries: Mapping[RelPath, Attributes]) -> dict[RelPath, Found]:
-        """What these regular files hold, read where it is not known."""
+    def files(self, entries: Mapping[RelPath, Attributes], *, learn: bool) -> dict[RelPath, Found]:
+        """What these regular files hold, read where it is not known; `learn` for the next time."""
         found: dict[RelPath, Found] = {}
         unknown = {}
         for path, entry in entries.items():
@@ -215,7 +215,7 @@ class SftpLook:
                 unknown[path] = entry
         if not unknown:
             return found
-        clock = self._clock()
+        clock = self._clock() if learn else 0
         digests = self.digests((self.path(path), entry.size) for path, entry in unknown.items())
         read = dict(zip(unknown, digests, strict=True))
         for path, after in self.attributes(unknown).items():
@@ -298,7 +298,7 @@ class SftpLook:
                 found[path] = None
             else:
                 found[path] = FOLDER if stat.S_ISDIR(entry.mode) else f"a {special(entry.mode)} is there"
-        found.update(self.files(regular))
+        found.update(self.files(regular, learn=False))
         for path, target in settle({path: self._sftp.readlink(self.path(path)) for path in links}).items():
             text = _unreadable(target) if isinstance(target, OSError) else None
             found[path] = text or Link(target.decode("utf-8", "surrogateescape"))  # type: ignore[union-attr]

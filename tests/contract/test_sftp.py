@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from devsync.machine.embedded import EmbeddedMachine
 from devsync.ports import ByteStream, ContentChanged, Unavailable
+from devsync.ssh.connect import connect
 from devsync.ssh.sftp import SftpClient
+from devsync.ssh.target import Target
 
 from tests.fakes.pipes import PipeStream
 from tests.fakes.sftp_peer import SftpPeer
+from tests.fakes.sshd import SSHD, Sshd
 
 SERVER = "/usr/lib/openssh/sftp-server"
 EXTENSIONS = [
@@ -44,37 +50,90 @@ class Place:
         return b"".join(self.sftp.read_file(self.path(name), 5))
 
 
-def _memory(**said: object) -> Callable[[Path], tuple[ByteStream, bytes]]:
-    def make(_: Path) -> tuple[ByteStream, bytes]:
-        peer = SftpPeer(**said)  # type: ignore[arg-type]
+Opener = Callable[[Path], tuple[ByteStream, bytes]]
+"""Opens a stream to a running server, and names a folder to work in as that server does."""
+
+
+@contextmanager
+def _memory(_: Path, **said: Any) -> Iterator[Opener]:
+    def opener(_: Path) -> tuple[ByteStream, bytes]:
+        peer = SftpPeer(**said)
         peer.folders.add(b"/work")
         return peer, b"/work"
 
-    return make
+    yield opener
 
 
-def _openssh(folder: Path) -> tuple[ByteStream, bytes]:
+@contextmanager
+def _pipe(_: Path) -> Iterator[Opener]:
     if not os.access(SERVER, os.X_OK):
         pytest.skip("no OpenSSH sftp-server here")
-    return PipeStream([SERVER]), os.fsencode(folder)
+    yield lambda folder: (PipeStream([SERVER]), os.fsencode(folder))
 
 
-def _embedded(folder: Path) -> tuple[ByteStream, bytes]:
-    return PipeStream([sys.executable, "-m", "devsync.machine.embedded_sftp"]), os.fsencode(folder)
+@contextmanager
+def _connected(target: Target) -> Iterator[Opener]:
+    link = connect(target)
+    try:
+        yield lambda folder: (link.subsystem("sftp"), os.fsencode(folder))
+    finally:
+        link.close()
 
 
-SERVERS: dict[str, Callable[[Path], tuple[ByteStream, bytes]]] = {
-    "openssh": _openssh,
+@contextmanager
+def _sshd(home: Path) -> Iterator[Opener]:
+    if SSHD is None:
+        pytest.skip("no sshd here")
+    server = Sshd(home)
+    server.trust()
+    server.start()
+    try:
+        with _connected(server.target) as opener:
+            yield opener
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _embedded(home: Path) -> Iterator[Opener]:
+    machine, never = EmbeddedMachine(home / "machine"), threading.Event()
+    machine.start(never, lambda _: None)
+    address = machine.address()
+    target = Target(
+        address.host,
+        port=address.port,
+        user=machine.user,
+        identity_file=machine.identity_file,
+        known_hosts=machine.known_hosts,
+        alias=address.alias,
+        config_file=None,
+    )
+    try:
+        with _connected(target) as opener:
+            yield opener
+    finally:
+        machine.deallocate(never, lambda _: None)
+
+
+SERVERS: dict[str, Callable[[Path], AbstractContextManager[Opener]]] = {
+    "openssh": _pipe,
+    "openssh over ssh": _sshd,
     "embedded": _embedded,
-    "memory": _memory(extensions=EXTENSIONS),
-    "memory without extensions": _memory(),
-    "memory in disorder": _memory(extensions=EXTENSIONS, disorder=True),
+    "memory": partial(_memory, extensions=EXTENSIONS),
+    "memory without extensions": _memory,
+    "memory in disorder": partial(_memory, extensions=EXTENSIONS, disorder=True),
 }
 
 
-@pytest.fixture(params=SERVERS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    stream, root = SERVERS[request.param](tmp_path)
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opener]:
+    with SERVERS[request.param](tmp_path_factory.mktemp("server")) as opener:
+        yield opener
+
+
+@pytest.fixture
+def place(server: Opener, tmp_path: Path) -> Iterator[Place]:
+    stream, root = server(tmp_path)
     sftp = SftpClient(stream)
     yield Place(sftp, root)
     sftp.close()
@@ -116,7 +175,7 @@ def test_reading_ahead_needs_no_order(place: Place) -> None:
 
 def test_a_reading_that_is_dropped_holds_nothing(place: Place) -> None:
     place.write(b"big", os.urandom(3_000_000))
-    for _ in range(200):
+    for _ in range(40):
         reading = iter(place.sftp.read_file(place.path(b"big"), 3_000_000))
         assert len(next(reading)) > 0
     del reading
