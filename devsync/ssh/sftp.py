@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from devsync.ports import Attributes, ByteStream, DevsyncError, Pending
 from devsync.ssh import sftp_wire as wire
-from devsync.ssh.sftp_lane import BATCH, STATUS_SIZE, Answer, Gate, Lane, Operation
+from devsync.ssh.sftp_content import Content, Download, Opened
+from devsync.ssh.sftp_lane import BATCH, STATUS_SIZE, Answer, Gate, Lane
 from devsync.ssh.sftp_wire import Space
 
 MAX_HANDLES = 500
@@ -149,16 +150,16 @@ class SftpClient:
         So many files asked for first and then iterated in the same order cost no round trip each. An
         iterator that is dropped frees what was read ahead for it.
         """
-        download = _Download(self._ahead)
-        return _Content(self._lane, download, self._lane.begin(self._fetch(path, size, download)))
+        download = Download(self._ahead)
+        return Content(self._lane, download, self._lane.begin(self._fetch(path, size, download)))
 
-    async def _fetch(self, path: bytes, size: int, download: _Download) -> None:
-        async with _Opened(
+    async def _fetch(self, path: bytes, size: int, download: Download) -> None:
+        async with Opened(
             self._lane, self._handles, wire.OPEN, path, wire.number(wire.FOR_READING), wire.number(0)
         ) as handle:
             await self._request_blocks(path, handle, size, download)
 
-    async def _request_blocks(self, path: bytes, handle: bytes, size: int, download: _Download) -> None:
+    async def _request_blocks(self, path: bytes, handle: bytes, size: int, download: Download) -> None:
         at = 0
         while not download.dropped:
             # At the expected end one byte is asked for, to see that it is the end.
@@ -196,7 +197,7 @@ class SftpClient:
         return self._lane.begin(self._list(path))
 
     async def _list(self, path: bytes) -> Mapping[bytes, Attributes]:
-        async with _Opened(self._lane, self._handles, wire.OPENDIR, path) as handle:
+        async with Opened(self._lane, self._handles, wire.OPENDIR, path) as handle:
             return await self._entries(path, handle)
 
     async def _entries(self, path: bytes, handle: bytes) -> Mapping[bytes, Attributes]:
@@ -300,80 +301,6 @@ class SftpClient:
     def close(self) -> None:
         """Close the stream; what is still under way fails with Unavailable."""
         self._lane.close()
-
-
-class _Opened:
-    """A handle for looking, as a field, in `async with`; one of those that the server bears."""
-
-    def __init__(self, lane: Lane, handles: Gate, kind: int, path: bytes, *fields: bytes) -> None:
-        self._lane = lane
-        self._handles = handles
-        self._request = (kind, path, fields)
-        self._handle = b""
-
-    async def __aenter__(self) -> bytes:
-        kind, path, fields = self._request
-        await self._handles.enter()
-        try:
-            reply = await self._lane.ask(kind, wire.string(path), *fields)
-            self._handle = wire.string(reply.expect(wire.HANDLE, path).string())
-        except Exception:
-            self._handles.leave()
-            raise
-        return self._handle
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not GeneratorExit:  # the client was forgotten, and nobody would drive the request
-            await self._lane.ask(wire.CLOSE, self._handle)
-            self._handles.leave()
-
-
-class _Download:
-    """What has been asked of a file, in its order; the first blocks are perhaps here already."""
-
-    def __init__(self, ahead: Gate) -> None:
-        self.ahead = ahead
-        self.blocks: deque[tuple[Operation[bytes], int]] = deque()
-        self.dropped = False
-
-    def drop(self) -> None:
-        """Nobody wants the rest."""
-        self.dropped = True
-        while self.blocks:
-            self.ahead.leave(self.blocks.popleft()[1])
-
-
-class _Content:
-    """An iterator over a file's content, in the hands of whoever wanted it."""
-
-    def __init__(self, lane: Lane, download: _Download, fetching: Operation[None]) -> None:
-        self._lane = lane
-        self._download = download
-        self._fetching = fetching
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        blocks = self._download.blocks
-        while not blocks and not self._fetching.done:
-            self._lane.turn(self._fetching)
-        if blocks:
-            operation, length = blocks.popleft()
-            try:
-                found = operation.result()
-            finally:
-                self._download.ahead.leave(length)
-            self._lane.nudge()
-            if found:
-                return found
-        else:
-            self._fetching.result()  # raises, if it failed
-        self._download.drop()
-        raise StopIteration
-
-    def __del__(self) -> None:
-        self._download.drop()
 
 
 def _pieces(chunk: bytes, most: int) -> Iterator[bytes | memoryview]:

@@ -107,6 +107,10 @@ class SftpPeer:
     def pending(self) -> bool:
         return bool(self._replies) and self._replies[0][0] <= self.now
 
+    def unsent(self) -> int:
+        """How many bytes of replies wait to be taken."""
+        return sum(len(answer) for _, answer in self._replies)
+
     def end(self) -> None:
         """The server goes away after what it has said."""
         self._ended = True

@@ -11,7 +11,7 @@ import pytest
 from devsync.ports import Unavailable
 from devsync.ssh import sftp_wire as wire
 from devsync.ssh.sftp import SftpClient
-from devsync.ssh.sftp_lane import BATCH
+from devsync.ssh.sftp_lane import BATCH, PIPE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -260,6 +260,47 @@ def test_the_contents_are_taken_one_file_after_the_other() -> None:
     for each in [sftp.write_file(b"/f%d" % n, chunks(n), 0o644) for n in range(5)]:
         each.result()
     assert order == sorted(order), "so that only one source is open at a time"
+
+
+class NarrowPeer(SftpPeer):
+    """A server that does one thing after the other, between two pipes that take in 64 KiB and no more."""
+
+    def __init__(self) -> None:
+        super().__init__(extensions=[LIMITS])
+        self._unread = b""
+
+    def send(self, data: bytes | memoryview) -> None:
+        self._unread += bytes(data)
+        self._work()
+        assert len(self._unread) <= PIPE, "both sides wait for each other"
+
+    def recv(self, size: int) -> bytes:
+        data = super().recv(min(size, 32 * 1024))
+        self._work()
+        return data
+
+    def _work(self) -> None:
+        while self._unread and self.unsent() < PIPE:
+            length = 4 + int.from_bytes(self._unread[:4], "big")
+            length = min(length, len(self._unread))
+            super().send(self._unread[:length])
+            self._unread = self._unread[length:]
+
+    def pending(self) -> bool:
+        return False  # the news always comes too late
+
+
+def test_neither_side_waits_for_the_other_for_ever() -> None:
+    peer = NarrowPeer()
+    sftp = SftpClient(peer)
+    content = bytes(range(256)) * 8000
+    peer.files |= {b"/r%d" % n: bytearray(content) for n in range(3)}
+    reading = [sftp.read_file(b"/r%d" % n, len(content)) for n in range(3)]
+    writing = [sftp.write_file(b"/w%d" % n, [content, content], 0o644) for n in range(3)]
+    listing = [sftp.list_folder(b"/") for _ in range(50)]
+    assert [each.result() for each in writing] == [2 * len(content)] * 3
+    assert [b"".join(each) for each in reading] == [content] * 3
+    assert all(b"r0" in each.result() for each in listing)
 
 
 # ---------------------------------------------------------------- framing
