@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Tuple  # noqa: UP035 (as below)
 
@@ -46,6 +48,25 @@ class Digests:
     def __init__(self, known: Mapping[RelPath, tuple[Signature, Digest]] | None = None) -> None:
         self.known: dict[RelPath, tuple[Signature, Digest]] = dict(known or {})
         self._changed: set[RelPath] = set()
+
+    def pack(self) -> bytes:
+        """Everything that is known, as `unpack` takes it."""
+        rows = [[path, *seen, digest] for path, (seen, digest) in self.known.items()]
+        return zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1)
+
+    @staticmethod
+    def unpack(data: bytes) -> Digests:
+        """What was packed; nothing if that is damaged."""
+        try:
+            rows = json.loads(zlib.decompress(data))
+            return Digests(
+                {
+                    path: ((size, mtime, node, ctime), digest)
+                    for path, size, mtime, node, ctime, digest in rows
+                }
+            )
+        except (ValueError, TypeError, zlib.error):
+            return Digests()
 
     def learn(self, path: RelPath, seen: Signature, digest: Digest, before: int) -> None:
         """Remember a digest unless its stamp is too young at the look that began at `before` (ns)."""

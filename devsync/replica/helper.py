@@ -64,6 +64,7 @@ def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
             with helper.tree.home():  # made now, so that contents can be staged
                 pass
+            helper.tree.recall_digests()
         except OSError:
             pass  # a read-only disk can still be looked at
     nearest = root
@@ -100,6 +101,10 @@ def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
     snapshot = helper.tree.scan(helper.rules, scope)
     if scope is not None:
         return wire.snapshot_to_json(snapshot)
+    try:
+        helper.tree.keep_digests()
+    except OSError:
+        pass  # a full or read-only disk: the next start reads the files again
     told = helper.told if request["known"] == helper.look else {}
     helper.look += 1
     helper.told = snapshot.leaves

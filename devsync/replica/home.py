@@ -2,6 +2,7 @@
 
 .devsync/.gitignore     git never shows this folder
 .devsync/replica.json   the marker: who this replica is
+.devsync/digests        what the helper knew of unchanged files
 .devsync/tmp/DIGEST     a content that has arrived, or is on its way
 .devsync/trash/         old versions (see `trash`)
 """
@@ -17,11 +18,13 @@ from types import TracebackType
 from typing import Any
 
 from devsync.core.snapshot import Digest
-from devsync.replica.digests import Busy, open_file, read_digest, signature
+from devsync.replica.digests import Busy, Digests, open_file, read_digest, signature
 from devsync.replica.walk import FOLDER, HOME, Blocked, parent
 
 MARKER = "replica.json"
 MARKER_LIMIT = 1 << 16  # bytes
+DIGESTS = "digests"
+DIGESTS_LIMIT = 1 << 28  # bytes
 
 
 class Home:
@@ -57,11 +60,18 @@ class Home:
 
     def write_marker(self, marker: Mapping[str, Any]) -> None:
         """Write the identity: whole and durable, or not at all."""
-        new = MARKER + ".new"
+        self._replace(MARKER, json.dumps(marker).encode("utf-8"))
+
+    def write_digests(self, digests: Digests) -> None:
+        """Keep what is known for the next start."""
+        self._replace(DIGESTS, digests.pack())
+
+    def _replace(self, name: str, content: bytes) -> None:
+        new = name + ".new"
         discard(self.folder, new)
-        self._write_new(new, json.dumps(marker).encode("utf-8"))
-        self.step("write-marker", MARKER)
-        os.replace(new, MARKER, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        self._write_new(new, content)
+        self.step("write", name)
+        os.replace(new, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         os.fsync(self.folder)
 
     def staged(self) -> dict[Digest, int]:
@@ -122,18 +132,31 @@ class Home:
 
 def read_marker(root: int) -> dict[str, Any] | None:
     """The identity that was written below `root`; None if there is none. ValueError if it is damaged."""
-    try:
-        with parent(root, f"{HOME}/{MARKER}") as (folder, name):
-            descriptor = open_file(folder, name)
-    except (FileNotFoundError, Blocked):
+    content = _read(root, MARKER, MARKER_LIMIT)
+    if content is None:
         return None
-    try:
-        value = json.loads(os.read(descriptor, MARKER_LIMIT).decode("utf-8"))
-    finally:
-        os.close(descriptor)
+    value = json.loads(content.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("the marker is damaged")
     return value
+
+
+def read_digests(root: int) -> Digests:
+    """What was known at the end of the last start; nothing if that cannot be read."""
+    try:
+        return Digests.unpack(_read(root, DIGESTS, DIGESTS_LIMIT) or b"")
+    except OSError:
+        return Digests()
+
+
+def _read(root: int, name: str, limit: int) -> bytes | None:
+    try:
+        with parent(root, f"{HOME}/{name}") as (folder, _):
+            descriptor = open_file(folder, name)
+    except (FileNotFoundError, Blocked):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit)
 
 
 def write_all(descriptor: int, content: bytes) -> None:

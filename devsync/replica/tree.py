@@ -18,7 +18,7 @@ from devsync.core.snapshot import ROOT, Change, Leaf, Link, Outcome, RelPath, Sn
 from devsync.replica import trash
 from devsync.replica.commit import Commit, Step, no_step
 from devsync.replica.digests import Busy, Digests, special
-from devsync.replica.home import Home, read_marker
+from devsync.replica.home import Home, read_digests, read_marker
 from devsync.replica.walk import FOLDER, Blocked, RootGone, link_refusal, open_root, parent, told
 
 MAX_DEPTH = 256
@@ -64,6 +64,21 @@ class Tree:
             return read_marker(root)
         finally:
             os.close(root)
+
+    def recall_digests(self) -> None:
+        """Know again what `keep_digests` has kept in `.devsync`."""
+        root = open_root(self.root)
+        try:
+            self.digests = read_digests(root)
+        finally:
+            os.close(root)
+
+    def keep_digests(self) -> None:
+        """Keep what is known for the next start, if there is anything new."""
+        changed, gone = self.digests.take_changes()
+        if changed or gone:
+            with self.home() as home:
+                home.write_digests(self.digests)
 
     def restage(self, version: str) -> Leaf:
         """Stage the content of an old version, for a change to bring it back. Blocked if there is none."""

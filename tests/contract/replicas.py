@@ -19,7 +19,6 @@ from devsync.replica.remote import RemoteReplica
 from devsync.replica.sftp_only import SftpOnlyReplica
 from devsync.replica.tree import MAX_DEPTH
 from devsync.ssh.sftp import SftpClient
-
 from tests.fakes.memory import Content, MemoryReplica
 from tests.fakes.pipes import PipeStream
 from tests.fakes.process import LocalProcess

@@ -11,11 +11,11 @@ from pathlib import Path
 from signal import Signals
 
 import pytest
+
 from devsync.machine.azure import AzureMachine, AzureSettings
 from devsync.machine.embedded import EmbeddedMachine
 from devsync.machine.embedded_state import Record
 from devsync.ports import Machine, NeedsUser, Power, Unavailable
-
 from tests.fakes import az
 from tests.fakes.arm import GROUP, SUBSCRIPTION, VM_NAME, Arm, Vm, World
 from tests.fakes.machine import MemoryMachine

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from devsync.core.ignore import Rule, Rules
 from devsync.core.snapshot import Change, File, Leaf, Link, Outcome, Snapshot
 from devsync.ports import ContentChanged
-
 from tests.contract.replicas import FACTORIES, Side
 from tests.fakes.memory import Content, MemoryReplica
 

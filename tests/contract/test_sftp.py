@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from devsync.machine.embedded import EmbeddedMachine
 from devsync.ports import ByteStream, ContentChanged, Unavailable
 from devsync.ssh.connect import connect
 from devsync.ssh.sftp import SftpClient
 from devsync.ssh.target import Target
-
 from tests.fakes.pipes import PipeStream
 from tests.fakes.sftp_peer import SftpPeer
 from tests.fakes.sshd import SSHD, Sshd

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from devsync import __version__
 from devsync.cli import main as shell
 from devsync.cli.context import Project, pass_project

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from devsync import config
 from devsync.config import SETTINGS, AzureConfig, Config, IdleConfig, SshConfig, TunnelConfig
 from devsync.folders import user_file

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from devsync.folders import SOCKET_LIMIT, expand, socket_path, state_dir, state_home
 from devsync.ports import DevsyncError
 

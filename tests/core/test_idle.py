@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from devsync.core.idle import Action, Policy, Signal, act, judge
 from hypothesis import given
 from hypothesis import strategies as st
+
+from devsync.core.idle import Action, Policy, Signal, act, judge
 
 POLICY = Policy(after=2700.0, warn=300.0)
 NEVER = Policy(after=None, warn=300.0)

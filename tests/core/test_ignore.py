@@ -7,10 +7,11 @@ import os
 from typing import Any
 
 import pytest
-from devsync.core.ignore import Rule, Rules
-from devsync.core.snapshot import proper
 from hypothesis import given
 from hypothesis import strategies as st
+
+from devsync.core.ignore import Rule, Rules
+from devsync.core.snapshot import proper
 
 
 def named(regex: str, **more: Any) -> Rule:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+
 from devsync.core import reconcile as core
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import Ancestor, File, Leaf, RelPath, Snapshot
-from hypothesis import given
-
 from tests.core.worlds import Tree, World, apply, below, edited, folders, related, small_worlds, worlds
 
 # ---------------------------------------------------------------- the laws

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
+
 from devsync.core import reconcile as core
 from devsync.core.reconcile import Conflict, Direction, Plan, Verdict
 from devsync.core.snapshot import Ancestor, Change, File, Leaf, RelPath, Snapshot
-
 from tests.core.test_laws import (
     Law,
     cause,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from devsync.core.quantity import duration, share, show_duration, size
 from hypothesis import given
 from hypothesis import strategies as st
+
+from devsync.core.quantity import duration, share, show_duration, size
 
 
 @pytest.mark.parametrize(

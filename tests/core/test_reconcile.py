@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, Verdict, decide, merge, reconcile
 from devsync.core.snapshot import ROOT, Ancestor, Change, Leaf, Link, RelPath, Snapshot
-
 from tests.core.worlds import AX, BX, LINK, A, B, C
 
 CX = type(C)(C.digest, C.size, True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from devsync.core.safety import FREE_DELETIONS, WINDOW, Deletions, emptied, storm, vanishing
 from devsync.core.snapshot import Ancestor, Change, RelPath, Snapshot
-
 from tests.core.worlds import AX, A, B, C
 
 NONE = Deletions()

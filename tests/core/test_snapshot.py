@@ -6,6 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from devsync.core.snapshot import (
     ROOT,
     Ancestor,
@@ -19,9 +22,6 @@ from devsync.core.snapshot import (
     to_json,
     within,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.core.worlds import LINK, A, B, below
 
 # ---------------------------------------------------------------- names

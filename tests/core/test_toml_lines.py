@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Iterator
 
 import pytest
-from devsync.settings.example import written
-from devsync.settings.lines import Key, locate
 from hypothesis import given
 from hypothesis import strategies as st
+
+from devsync.settings.example import written
+from devsync.settings.lines import Key, locate
 
 NASTY = '''\
 # [not.a.table]

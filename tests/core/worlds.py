@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hypothesis import strategies as st
+
 from devsync.core import reconcile as core
 from devsync.core.snapshot import Ancestor, Change, File, Leaf, Link, RelPath, Snapshot, parents
-from hypothesis import strategies as st
 
 Tree = Mapping[RelPath, Leaf]
 

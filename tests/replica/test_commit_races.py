@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from devsync.core.snapshot import Change, File
-from devsync.ports import DevsyncError
+from devsync.ports import DevsyncError, Halted
 from devsync.replica import commit as commit_module
 from devsync.replica.local import LocalReplica
 
@@ -190,6 +191,50 @@ def test_two_edits_around_an_exchange_keep_the_newest_in_place(tmp_path: Path) -
     assert path.read_bytes() == LATER
     (version,) = replica.versions()
     assert (version.reason, version.leaf) == ("recovered", file(EDIT))
+
+
+def test_37_a_folder_that_cannot_be_listed_is_unknown(tmp_path: Path) -> None:
+    root = tmp_path / "p"
+    project(root, CHANGES["replace"])
+    replica = LocalReplica(root)
+
+    def locked(_name: str, path: str) -> None:
+        if path == "d":
+            raise PermissionError(13, os.strerror(13))
+
+    replica.tree._step = locked
+    for scope in (None, ["d"], ["d/p", "d"]):
+        found = replica.scan(scope)
+        assert found.problems == {"d": "cannot be read: Permission denied (EACCES)"}
+        assert not found.leaves
+
+
+def test_52_a_file_that_grows_while_it_is_read_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "grows").write_bytes(b"first half")
+    read = os.read
+
+    def read_slowly(descriptor: int, size: int) -> bytes:
+        with open(tmp_path / "grows", "ab") as file:
+            file.write(b"more")
+        return read(descriptor, size)
+
+    replica = LocalReplica(tmp_path)
+    monkeypatch.setattr(os, "read", read_slowly)
+    found = replica.scan()
+    monkeypatch.undo()
+    assert found.problems == {"grows": "still being written"}
+
+
+def test_a_root_that_is_gone_halts(tmp_path: Path) -> None:
+    replica = LocalReplica(tmp_path / "p", create=True)
+    replica.write_marker({"id": "x"})
+    (tmp_path / "p").rename(tmp_path / "q")
+    for call in (replica.scan, replica.marker, lambda: replica.apply([CHANGES["create"]])):
+        with pytest.raises(Halted):
+            call()
+    assert not (tmp_path / "p").exists()
 
 
 def test_a_file_that_is_swapped_for_a_folder_comes_back(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import zlib
 from typing import Any
 
 import pytest
+
 from devsync.core.snapshot import Change, File
 from devsync.ports import DevsyncError, Halted, Unavailable
 from devsync.replica import frames

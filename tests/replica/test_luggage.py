@@ -11,9 +11,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from devsync.ports import DevsyncError, Unavailable
-from devsync.replica.luggage import SYNC, TRAVELLING, command_line, luggage, start_helper
 
+from devsync.core.ignore import Rules
+from devsync.core.snapshot import File
+from devsync.ports import DevsyncError, Unavailable
+from devsync.replica.digests import signature
+from devsync.replica.luggage import SYNC, TRAVELLING, command_line, luggage, start_helper
+from devsync.replica.tree import Tree
 from tests.fakes.process import LocalProcess
 
 
@@ -132,3 +136,21 @@ def test_a_verb_can_be_added(tmp_path: Path) -> None:
     channel = start_helper(process, (("tests.replica.probe", ()),))
     assert channel.call("double", number=21) == 42
     channel.close()
+
+
+def test_the_next_helper_need_not_read_again(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"content")
+    tree = Tree(str(tmp_path))
+    (leaf,) = tree.scan(Rules()).leaves.values()
+    assert tree.digests.known == {}, "too young to be trusted"
+    assert isinstance(leaf, File)
+    tree.digests.learn("f", signature((tmp_path / "f").stat()), leaf.digest, sys.maxsize)
+    tree.keep_digests()
+    other = Tree(str(tmp_path))
+    other.recall_digests()
+    assert other.digests.known == {"f": (signature((tmp_path / "f").stat()), leaf.digest)}
+    (tmp_path / "f").write_bytes(b"CONTENT")
+    assert other.scan(Rules()).leaves != {"f": leaf}
+    (tmp_path / ".devsync/digests").write_bytes(b"torn")
+    other.recall_digests()
+    assert other.digests.known == {}

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from devsync.core.snapshot import Change, File, Leaf, Outcome
 from devsync.ports import Halted, Pending, Unavailable
 from devsync.replica.sftp_only import SftpOnlyReplica
 from devsync.ssh import sftp_wire as wire
 from devsync.ssh.sftp import SftpClient
-
 from tests.fakes.pipes import PipeStream
 from tests.fakes.sftp_peer import FAILURE, Request, SftpPeer, status
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
 from devsync.core.ignore import Rule, Rules
 from devsync.core.snapshot import ROOT
 from devsync.ports import Unavailable
 from devsync.replica import inotify
 from devsync.replica.remote_watch import RemoteWatch
-
 from tests.fakes.process import LocalProcess
 
 IGNORED = Rules(git=(Rule("", "data", folders_only=True, name_only=True),))

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from devsync.ports import DevsyncError, NeedsUser
 from devsync.ssh import hostkeys
 from devsync.ssh.hostkeys import ANY, HostKeyChanged, UnknownHostKey

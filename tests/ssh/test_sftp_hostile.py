@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from devsync.ports import Unavailable
 from devsync.ssh import sftp_wire as wire
 from devsync.ssh.sftp import SftpClient
 from devsync.ssh.sftp_lane import BATCH, PIPE
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.fakes.sftp_peer import DENIED, FAILURE, OK, Request, SftpPeer, reply, status
 
 LIMITS = (b"limits@openssh.com", b"1")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from devsync.ports import Misuse
 from devsync.ssh import connect, identities
 from devsync.ssh.target import Route, Target

@@ -18,9 +18,9 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.mgmt.compute import ComputeManagementClient
+
 from devsync.machine.azure import AzureMachine, AzureSettings
 from devsync.ports import Power
-
 from tests.fakes.arm import GROUP, SUBSCRIPTION, VM_NAME, Arm, Vm, World
 from tests.fakes.arm.routes import Request, answer
 from tests.fakes.arm.world import Answer

@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+
 from devsync.machine.azure_errors import plain
 from devsync.ports import DevsyncError, Misuse, NeedsUser, Power, Unavailable
-
 from tests.fakes import az
 from tests.fakes.arm import Answer, refusal
 from tests.fakes.arm.cloud import TOKEN, Cloud, refused

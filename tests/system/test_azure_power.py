@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from devsync.machine.azure import AzureMachine
 from devsync.ports import DevsyncError, NeedsUser, Unavailable
-
 from tests.fakes.arm import Answer, refusal
 from tests.fakes.arm.cloud import Cloud, refused
 from tests.fakes.arm.cloud import cloud as make_cloud

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
 from devsync.machine.embedded import EmbeddedMachine
 from devsync.machine.embedded_state import Record, holder
 from devsync.ports import Connection, DevsyncError, NeedsUser, Power, Process, Terminal, Unavailable
 from devsync.ssh.connect import connect
 from devsync.ssh.sftp import SftpClient
 from devsync.ssh.target import Target
-from paramiko.common import cMSG_CHANNEL_REQUEST
-
 from tests.fakes.sshd import free_port, keygen
 
 openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="no OpenSSH here")

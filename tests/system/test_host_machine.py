@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+
 from devsync.machine.host import HostMachine
 from devsync.ports import Address, Machine, NeedsUser, Power, Unavailable
 

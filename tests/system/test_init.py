@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from devsync import config
 from devsync.config import Config
 

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
 from devsync.core.ignore import Folder, Rules
 from devsync.core.snapshot import RelPath
 from devsync.ports import NeedsUser
 from devsync.replica.patterns import read_rules
 from devsync.replica.rules import ProjectRules, load_rules
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from devsync.ports import DevsyncError, Misuse, NeedsUser, Process, Terminal, Unavailable
 from devsync.ssh import session
 from devsync.ssh.connect import connect
 from devsync.ssh.hostkeys import ANY, HostKeyChanged, UnknownHostKey
 from devsync.ssh.session import Session
-
 from tests.fakes.sshd import Sshd, free_port, keygen
 from tests.fakes.wan import Wan
 
@@ -532,6 +532,20 @@ def test_new_keys_in_the_midst_of_everything(sshd: Sshd, monkeypatch: pytest.Mon
         assert not caught
         assert not refused
         assert connection.wait_closed(0) is None
+
+
+def test_a_channel_that_ends_while_keys_are_exchanged(sshd: Sshd) -> None:
+    """On a long line, the machine closes channels before it has heard that we want new keys."""
+    with Wan(sshd.port, delay=0.15) as wan, through(wan, sshd) as connection:
+        processes = [connection.exec("read line; exit 6") for _ in range(5)]
+        for process in processes:
+            process.send(b"\n")
+        exchange, _ = in_background(connection._transport.renegotiate_keys)
+        for process in processes:
+            assert process.wait() == 6
+        exchange.join(10)
+        assert not exchange.is_alive()
+        assert connection.exec("exit 8").wait() == 8
 
 
 # ---------------------------------------------------------------- forwarding

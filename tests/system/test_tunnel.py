@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from devsync.ports import Connection, NeedsUser
 from devsync.ssh import tunnel as tunnels
 from devsync.ssh.connect import connect
 from devsync.ssh.tunnel import Tunnel
-
 from tests.fakes.sshd import Sshd, free_port
 from tests.fakes.wan import Wan
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify_c import InotifyFD
+
 from devsync.core.ignore import Rule, Rules
 from devsync.core.snapshot import ROOT, RelPath, within
 from devsync.ports import NeedsUser, Unavailable
@@ -19,7 +21,6 @@ from devsync.replica import watch as watch_module
 from devsync.replica.eyes import Eyes, Folders, Overflow, Put, Tree, open_eyes
 from devsync.replica.rules import ProjectRules
 from devsync.replica.watch import Watcher
-from watchdog.observers.inotify_c import InotifyFD
 
 PATIENCE = 10.0
 IGNORES = Rules(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from devsync.machine.azure import AzureMachine, AzureSettings
 from devsync.ports import DevsyncError
-
 from tests.fakes import az
 from tests.fakes.arm.server import Arm
 from tests.fakes.arm.world import GROUP, SUBSCRIPTION, VM_NAME, Vm, World
