@@ -40,8 +40,11 @@ from devsync.replica.walk import HOME, told
 class SftpOnlyReplica:
     """Implements ports.Replica. `root` may begin with `~`."""
 
-    def __init__(self, sftp: Sftp, root: str | bytes, *, create: bool = False) -> None:
-        """Heal what a commit that died has left. Halted if the root is gone, now or later."""
+    def __init__(self, sftp: Sftp, root: str | bytes, *, create: bool = False, heal: bool = True) -> None:
+        """Halted if the root is gone, now or later.
+
+        `heal` finishes what a commit that died has left: only for the one who owns the folder.
+        """
         self._sftp = sftp
         self._rules = Rules()
         self._root = _resolve(sftp, os.fsencode(root), create)
@@ -50,7 +53,8 @@ class SftpOnlyReplica:
         self._usual_mode = 0o644
         try:
             self._make_home()
-            _Healing(sftp, self._look).run()
+            if heal:
+                _Healing(sftp, self._look).run()
         except OSError:
             pass  # a disk that is full or read-only can still be looked at; `apply` will say what is wrong
 
