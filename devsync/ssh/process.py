@@ -101,10 +101,13 @@ class ChannelStream:
             data = reader.take(size)
         except OSError as error:  # it had to tell the machine that there is room again
             raise self._gone() from error
-        if data or self._channel.eof_received:
+        if data:
             return data
-        # The library ends a read in the same way when the other end said so and when the link broke.
-        if self._closed or (self._channel.exit_status == NO_STATUS and self._lost() is not None):
+        # The library ends a read in the same way when the other end said so, when the stream was closed here
+        # and when the link broke; only the first is an end that may be believed.
+        if self._closed:
+            raise self._gone()
+        if not self._channel.eof_received and self._lost() is not None:
             raise self._gone()
         return b""
 

@@ -224,7 +224,8 @@ class _Passage:
                 self._client.sendall(data)
                 self._delivering = False
                 self._tunnel.count(received=len(data))
-            self._client.shutdown(socket.SHUT_WR)
+            if not self._broken:
+                self._client.shutdown(socket.SHUT_WR)
         except (OSError, Unavailable):
             self.abort()
 

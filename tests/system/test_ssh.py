@@ -540,6 +540,9 @@ def test_a_channel_that_ends_while_keys_are_exchanged(sshd: Sshd) -> None:
         processes = [connection.exec("read line; exit 6") for _ in range(5)]
         for process in processes:
             process.send(b"\n")
+        threading.Event().wait(
+            0.1
+        )  # the machine has the line after 0.15 s, and hears of new keys after 0.25 s
         exchange, _ = in_background(connection._transport.renegotiate_keys)
         for process in processes:
             assert process.wait() == 6
@@ -640,6 +643,8 @@ def test_what_had_come_before_the_link_was_lost_can_be_read(sshd: Sshd) -> None:
     with Wan(sshd.port) as wan, through(wan, sshd) as connection:
         process = connection.exec("echo complete; exit 4")
         assert process.wait() == 4
+        while not process._channel.eof_received:
+            threading.Event().wait(0.01)
         wan.cut()
         assert connection.wait_closed(10) is not None
         assert read_all(process) == b"complete\n"
