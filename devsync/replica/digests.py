@@ -127,11 +127,13 @@ def read_digest(folder: int, name: str, seen: Signature) -> Digest:
         if signature(os.fstat(descriptor)) != seen:
             raise Busy("still being written")
         digest = hashlib.sha256()
-        while True:
-            block = os.read(descriptor, min(BLOCK, seen[0] + 1))
+        left = seen[0]
+        while left >= 0:  # no further than a file that grows, grew by its first byte
+            block = os.read(descriptor, min(BLOCK, left + 1))
             if not block:
                 break
             digest.update(block)
+            left -= len(block)
         if signature(os.fstat(descriptor)) != seen:
             raise Busy("still being written")
         return digest.hexdigest()

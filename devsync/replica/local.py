@@ -155,10 +155,13 @@ def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:
     with os.fdopen(descriptor, "rb", buffering=0) as source:
         seen = signature(os.fstat(source.fileno()))
         digest = hashlib.sha256()
-        if seen[0] == file.size:
-            while block := source.read(BLOCK):
-                digest.update(block)
-                yield block
+        left = file.size
+        while seen[0] == file.size and (block := source.read(min(BLOCK, left + 1))):
+            left -= len(block)
+            if left < 0:
+                break  # it grows, perhaps faster than it can be sent
+            digest.update(block)
+            yield block
         if digest.hexdigest() != file.digest or signature(os.fstat(source.fileno())) != seen:
             raise ports.ContentChanged(f"{path}: changed while it was read")
 

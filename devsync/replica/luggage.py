@@ -129,7 +129,10 @@ def start_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, .
     """
     seen = b""
     try:
-        process.send(luggage(tuple(verbs)))
+        try:
+            process.send(luggage(tuple(verbs)))
+        except ports.Unavailable:
+            pass  # it may have ended before it took everything: then it says why, or the link is lost
         while SYNC not in seen:
             data = process.recv(1 << 12)
             if not data:
