@@ -397,6 +397,3 @@ def _sync(folder: int, name: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-__all__ = ["FEW", "Commit", "Step", "no_step"]
