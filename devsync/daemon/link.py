@@ -89,8 +89,10 @@ class Link:
             if self.connection(0.5) is not None and (address := self._address) is not None:
                 opened = self._connect(address)
                 with self._changed:
-                    self._others = [*self._others[-3:], opened]  # those before are long closed
-                return opened
+                    if self._connection is not None:
+                        self._others = [*self._others[-3:], opened]  # those before are long closed
+                        return opened
+                opened.close()  # RACE: the link was lost, or let go, meanwhile
         raise Unavailable("stopped")
 
     def deallocate(self, stop: threading.Event) -> None:
@@ -121,12 +123,15 @@ class Link:
                 self._connection = connection
                 self._changed.notify_all()
             self._board.trouble(self.name, None)
+            self._note(Power.RUNNING)  # it answered, whatever could be learnt before
             log.info("connected to %s", self._address and self._address.host)
             self._hold(connection, stop)
         finally:
             with self._changed:
                 self._connection = None
-            connection.close()
+                others, self._others = self._others, []
+            for lent in [*others, connection]:
+                lent.close()  # what takes the same way is gone as well, and its owner must not wait for it
             self._post(state="connecting" if self._wanted else "off")
 
     def interrupt(self) -> None:
@@ -140,6 +145,8 @@ class Link:
     def _hold(self, connection: Connection, stop: threading.Event) -> None:
         while not stop.is_set():
             self._post(state="connected", rtt=connection.rtt(), progress="")
+            for lent in list(self._others):
+                lent.wait_closed(0.0)  # its heartbeat too: one that is lost without a word is closed by this
             lost = connection.wait_closed(BEAT)
             if lost is not None:
                 if self._wanted and not stop.is_set():
@@ -164,6 +171,7 @@ class Link:
             if self._clock.monotonic() < self._booting_until:
                 self._progress("waiting for SSH to answer")
                 raise Unavailable(f"the machine is booting: {error.message}", hint=error.hint) from error
+            self._progress("")
             raise
 
     def _ready(self, stop: threading.Event) -> bool:
@@ -177,7 +185,10 @@ class Link:
             )
         if self._start and power not in (Power.RUNNING, Power.UNKNOWN):
             self._note(Power.STARTING)
-            self._machine.start(stop, self._progress)
+            try:
+                self._machine.start(stop, self._progress)
+            finally:
+                self._progress("")
             self._booting_until = self._clock.monotonic() + BOOT
             self._note(self._machine.power())
         elif power is Power.STOPPED:
