@@ -16,7 +16,7 @@ from devsync.core.ignore import Rules
 from devsync.core.snapshot import File
 from devsync.ports import DevsyncError, Unavailable
 from devsync.replica.digests import signature
-from devsync.replica.luggage import SYNC, TRAVELLING, command_line, luggage, start_helper
+from devsync.replica.luggage import SYNC, TRAVELLING, NoPython, command_line, luggage, start_helper
 from devsync.replica.tree import Tree
 from tests.fakes.process import LocalProcess
 
@@ -109,8 +109,9 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_said(tmp_path: Path, python3: str | None, says: str) -> None:
     process = LocalProcess(only_there(command_line()), path_with(tmp_path, python3))
-    with pytest.raises(DevsyncError, match=says):
+    with pytest.raises(DevsyncError, match=says) as told:
         start_helper(process)
+    assert isinstance(told.value, NoPython) == ("broken" not in says)
 
 
 def test_the_helper_ends_with_its_input(tmp_path: Path) -> None:
