@@ -68,9 +68,9 @@ def start(
     client = Client.connect(project.socket())
     if client is not None:
         with client:
-            pid = client.call("start", **permissions)["pid"]
-            output.note(f"devsync runs already for {config.name} (process {pid})")
-            _await_first(client, timeout, ours=False)
+            wish = client.call("start", **permissions)
+            output.note(f"devsync runs already for {config.name} (process {wish['pid']})")
+            _await_synchronised(client, timeout, wish["beyond"])
         return
     _launch(project, permissions)
     if no_wait:
@@ -78,10 +78,9 @@ def start(
         return
     with running(project) as client:
         try:
-            status = _await_first(client, timeout, ours=True)
+            status = _await_synchronised(client, timeout, 0)
         except KeyboardInterrupt:
             _end(project)
-            output.note("stopped; nothing runs in the background")
             raise
         except DevsyncError:
             _end(project)
@@ -127,11 +126,11 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _await_first(client: Client, timeout: float | None, *, ours: bool) -> dict[str, Any]:
-    """Wait for the first complete synchronisation, showing how it goes."""
+def _await_synchronised(client: Client, timeout: float | None, beyond: int) -> dict[str, Any]:
+    """Wait for a complete synchronisation `beyond` those that were, showing how it goes."""
     from devsync.cli.progress import Progress
 
-    watch = _Watch(timeout, ours)
+    watch = _Watch(timeout)
     while True:
         try:
             with Progress() as progress:
@@ -140,21 +139,20 @@ def _await_first(client: Client, timeout: float | None, *, ours: bool) -> dict[s
                     watch.check(event)
                     progress.show(event)
 
-                status: dict[str, Any] = client.call("follow", show, until="synchronised")
+                status: dict[str, Any] = client.call("follow", show, until="synchronised", beyond=beyond)
                 return status
         except Refused as error:
             if not (error.kind == "UnknownHostKey" and _asked(error)):
                 raise
-            client.call("start", accept_host_key=error.details["fingerprint"])
+            beyond = client.call("start", accept_host_key=error.details["fingerprint"])["beyond"]
 
 
 class _Watch:
-    """Gives up when a first connection is not to be had, or when the time is up."""
+    """Gives up when a connection is not to be had, or when the time is up."""
 
-    def __init__(self, timeout: float | None, ours: bool) -> None:
+    def __init__(self, timeout: float | None) -> None:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self._failing: float | None = None
-        self._ours = ours
 
     def check(self, status: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -163,7 +161,7 @@ class _Watch:
             self._failing = None
         elif self._failing is None:
             self._failing = now
-        elif self._ours and now - self._failing > UNREACHABLE:
+        elif now - self._failing > UNREACHABLE:
             raise Unavailable(trouble["message"], hint=trouble["hint"])
         if self._deadline is not None and now > self._deadline:
             why = trouble["message"] if trouble else f"still {status['state']}"
@@ -174,7 +172,7 @@ def _asked(error: Refused) -> bool:
     """Show an unknown host key on a terminal and ask; False where nobody can answer."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    output.note(error.message)
+    output.note(f"{error.message}\n({error.hint})")
     return click.confirm("Is this the machine's key? Trust it from now on", default=False, err=True)
 
 
@@ -213,16 +211,31 @@ def stop(project: Project, *, deallocate: bool, timeout: float | None) -> None:
             return
         output.note("devsync was not running")
         return
+    _stop(project, client, deallocate=deallocate, timeout=timeout if timeout is not None else 60.0)
+
+
+def _stop(project: Project, client: Client, **how: object) -> None:
+    """End the daemon, and say what goes on to cost money."""
+    last: dict[str, Any] = {}
+
+    def hear(event: dict[str, Any]) -> None:
+        say(event)
+        last.update(event)
+
     with client:
         try:
-            client.call("stop", _say, deallocate=deallocate, timeout=timeout if timeout is not None else 60.0)
+            client.call("stop", hear, **how)
         except Unavailable:
-            pass  # it may end faster than it can answer
+            if "stopping" not in last:
+                raise  # it was refused; else the daemon may end faster than it can answer
     _await_end(project)
-    output.note("stopped" + (", and the machine is deallocated" if deallocate else ""))
+    output.note("stopped" + (", and the machine is deallocated" if how.get("deallocate") else ""))
+    if last.get("billed"):
+        output.note(f"the machine is {last['machine']}, and billed: devsync vm deallocate ends that")
 
 
-def _say(event: dict[str, Any]) -> None:
+def say(event: dict[str, Any]) -> None:
+    """Show how the daemon gets on with a request."""
     for kind in ("progress", "warning"):
         if kind in event:
             output.note(str(event[kind]))
@@ -231,13 +244,11 @@ def _say(event: dict[str, Any]) -> None:
 def _end(project: Project) -> None:
     """End a daemon that we have just started, without a flush."""
     client = Client.connect(project.socket())
-    if client is not None:
-        with client:
-            try:
-                client.call("stop", now=True)
-            except DevsyncError:
-                pass  # it is ending already
-        _await_end(project)
+    try:
+        if client is not None:
+            _stop(project, client, now=True)
+    except Unavailable:
+        _await_end(project)  # it is ending already
 
 
 def _await_end(project: Project) -> None:
@@ -313,7 +324,7 @@ def _watch(client: Client) -> None:
 def flush(ctx: click.Context, project: Project, *, timeout: float | None) -> None:
     """Wait until every change made so far, on either side, is on the other."""
     with running(project) as client:
-        answer = client.call("flush", timeout=timeout)
+        answer = client.call("flush", say, timeout=timeout)
     report(ctx, answer["conflicts"], answer["unsettled"])
 
 

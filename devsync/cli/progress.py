@@ -9,6 +9,7 @@ from devsync.cli import output
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
 
 
 class Progress:
@@ -20,24 +21,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if output.is_terminal(sys.stderr):
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                SpinnerColumn,
-                TextColumn,
-                TransferSpeedColumn,
-            )
             from rich.progress import Progress as Bar
 
-            self._bar = Bar(
-                SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                console=output.console(sys.stderr),
-                transient=True,
-            )
+            self._bar = Bar(*_columns(), console=output.console(sys.stderr), transient=True)
             self._bar.add_task("starting", total=None)
             self._bar.start()
         return self
@@ -51,14 +37,25 @@ class Progress:
         line = describe(status)
         if self._bar is not None:
             sync = status["sync"]
-            task = self._bar.task_ids[0]
             total = sync["planned_bytes"] if sync["in_flight"] else None
+            self._bar.columns = _columns(measured=bool(total))
             self._bar.update(
-                task, description=output.printable(line), total=total, completed=sync["moved_bytes"]
+                self._bar.task_ids[0],
+                description=output.printable(line),
+                total=total,
+                completed=sync["moved_bytes"],
             )
         elif line != self._said:
             output.note(line)
         self._said = line
+
+
+def _columns(*, measured: bool = False) -> tuple[ProgressColumn, ...]:
+    """What is drawn: a bar only while bytes move."""
+    from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn, TransferSpeedColumn
+
+    words = SpinnerColumn(), TextColumn("{task.description}")
+    return (*words, BarColumn(), DownloadColumn(), TransferSpeedColumn()) if measured else words
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -70,6 +67,5 @@ def describe(status: dict[str, Any]) -> str:
         return f"{trouble['message']}; trying again"
     if status["sync"]["in_flight"]:
         return f"mirroring {status['sync']['in_flight']} files"
-    return {"synchronising": "comparing both sides", "connecting": "connecting"}.get(
-        status["state"], "starting"
-    )
+    steps = {"starting": "starting", "connecting": "connecting", "synchronising": "comparing both sides"}
+    return steps.get(status["state"], str(status["state"]))

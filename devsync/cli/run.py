@@ -14,7 +14,7 @@ import click
 
 from devsync.cli import output
 from devsync.cli.context import Project, pass_project
-from devsync.cli.life import running
+from devsync.cli.life import running, say
 from devsync.daemon.client import Client, Refused
 from devsync.daemon.frames import END_OF_STDIN, JSON, STDERR, STDIN, STDOUT, Broken, Frames
 from devsync.ports import DevsyncError, Unavailable
@@ -103,7 +103,9 @@ class _Conversation:
             if "result" in answer:
                 result: dict[str, Any] = answer["result"]
                 return result
-            if "ended" in answer.get("event", {}):
+            event = answer.get("event", {})
+            say(event)
+            if "ended" in event:
                 self._frames.send_json({"op": "seen"})
 
     def _feed(self, wake: int) -> None:

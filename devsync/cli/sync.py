@@ -8,7 +8,7 @@ import click
 
 from devsync.cli import output
 from devsync.cli.context import Project, pass_project
-from devsync.cli.life import PERMISSIONS, report
+from devsync.cli.life import PERMISSIONS, report, say
 from devsync.cli.options import json_option
 from devsync.daemon.client import Client
 from devsync.ports import Misuse
@@ -72,7 +72,7 @@ def _by_daemon(ctx: click.Context, client: Client, direction: str, *, dry_run: b
     """The daemon keeps both sides equal all the time: a flush is all that is left to do."""
     if dry_run:
         raise Misuse("the daemon runs, and does what is to be done at once", hint="devsync status shows it")
-    answer = client.call("flush")
+    answer = client.call("flush", say)
     if as_json:
         output.document({"direction": direction, "by_daemon": True, "changes": [], **answer})
     else:

@@ -8,6 +8,7 @@ import click
 
 from devsync.cli import output
 from devsync.cli.context import Project, pass_project
+from devsync.cli.life import say
 from devsync.cli.options import json_option
 from devsync.daemon.client import Client
 
@@ -64,9 +65,7 @@ def deallocate(project: Project, *, as_json: bool) -> None:
     client = Client.connect(project.socket())
     if client is not None:
         with client:
-            client.call(
-                "deallocate", lambda event: output.note(str(next(iter(event.values())))), timeout=60.0
-            )
+            client.call("deallocate", say, timeout=60.0)
     else:
         deallocate_machine(config, project.environ, output.note)
     answer = machine_status(config, project.environ)

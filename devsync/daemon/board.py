@@ -120,6 +120,14 @@ class Board:
 
         self._post(change)
 
+    def acted(self) -> None:
+        """The user has done something about it: what waited for that is no trouble until it fails again."""
+        self._post(
+            lambda old: replace(
+                old, troubles={name: one for name, one in old.troubles.items() if not one.needs_user}
+            )
+        )
+
     def wait(self, seen: int, timeout: float) -> tuple[int, Facts]:
         """Wait until there is something newer than version `seen`, or `timeout` seconds: (version, facts)."""
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -17,12 +18,15 @@ from devsync.daemon.frames import END_OF_STDIN, STDERR, STDIN, STDOUT, Broken
 from devsync.daemon.idle import Activities
 from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.link import Link
-from devsync.daemon.status import Identity, as_json
+from devsync.daemon.status import Identity, as_json, state
 from devsync.daemon.supervisor import Supervisor
 from devsync.ports import Connection, DevsyncError, NeedsUser, Terminal, Unavailable
 
 PATIENCE = 0.25
 """Seconds between two events of `follow` at least while facts change quickly."""
+
+LOOK_UP = 0.5
+"""Seconds after which somebody who waits looks whether there still is hope."""
 
 
 class RunningCommand(Protocol):
@@ -86,14 +90,14 @@ class _Requests:
         return as_json(facts, self._parts.identity, self._parts.tunnels())
 
     def follow(self, session: Session, args: dict[str, Any]) -> object:
-        """Tell each change, until the first synchronisation is complete if `until` says so."""
+        """Tell each change, for ever; or `until` one more synchronisation than `beyond` is complete."""
         seen = -1
         while True:
             seen, facts = self._parts.board.wait(seen, 2.0)
             session.event(self._status(facts))
             if args.get("until") == "synchronised":
                 self._raise_trouble(facts)
-                if facts.sync.synchronised:
+                if facts.sync.synchronised > int(args.get("beyond", 0)):
                     return self._status(facts)
             if self._parts.supervisor.stopping.wait(PATIENCE if args.get("until") is None else 0.05):
                 raise Unavailable("the daemon is stopping", hint="devsync start")
@@ -112,8 +116,8 @@ class _Requests:
 
     # ------------------------------------------------------------ acting
 
-    def flush(self, _session: Session, args: dict[str, Any]) -> object:
-        answer = self._await(self._parts.inbox.request(), args.get("timeout"))
+    def flush(self, session: Session, args: dict[str, Any]) -> object:
+        answer = self._flush(session, args.get("timeout"))
         return {"conflicts": list(answer.conflicts), "unsettled": answer.unsettled}
 
     def keepalive(self, _session: Session, args: dict[str, Any]) -> object:
@@ -122,22 +126,30 @@ class _Requests:
         return None
 
     def start(self, _session: Session, args: dict[str, Any]) -> object:
-        """The user wants the machine, and may allow what held it up."""
+        """The user wants the machine, and may allow what held it up.
+
+        To `follow` with the `beyond` of the answer is to wait until everything is as it should be.
+        """
+        facts = self._parts.board.read()
         if args.get("accept_host_key"):
             self._parts.accept_host_key(str(args["accept_host_key"]))
         permission = Permission(bool(args.get("accept_deletions")), bool(args.get("rejoin")))
-        if permission != Permission():
+        beyond = facts.sync.synchronised
+        if state(facts) == "watching" and permission == Permission():
+            beyond -= 1  # there is nothing to wait for
+        else:
             self._parts.inbox.request(permission)
+        self._parts.board.acted()
         self._parts.link.wake()
         self._parts.supervisor.retry()
-        return {"pid": os.getpid()}
+        return {"pid": os.getpid(), "beyond": beyond}
 
     def deallocate(self, session: Session, args: dict[str, Any]) -> object:
         """Flush if that is possible, then let the machine go; returns when it is deallocated."""
         if self._parts.board.read().link.state == "connected":
             session.event({"progress": "flushing"})
             try:
-                self._await(self._parts.inbox.request(), args.get("timeout"))
+                self._flush(session, args.get("timeout"))
             except DevsyncError as error:
                 session.event({"warning": f"not everything was brought over: {error.message}"})
         session.event({"progress": "deallocating the machine"})
@@ -151,31 +163,56 @@ class _Requests:
                 self.deallocate(session, args)
             elif self._parts.board.read().link.state == "connected" and not args.get("now"):
                 session.event({"progress": "flushing"})
-                self._await(self._parts.inbox.request(), args.get("timeout"))
+                self._flush(session, args.get("timeout"))
         except (NeedsUser, Unavailable) as error:
             if args.get("deallocate"):
                 raise
             session.event({"warning": f"not everything was brought over: {error.message}"})
-        session.event({"stopping": os.getpid()})
+        link = self._parts.board.read().link
+        session.event({"stopping": os.getpid(), "machine": link.power, "billed": link.billed})
         self._parts.supervisor.end()
         return None
 
-    def _await(self, reply: Future[Synchronised], timeout: float | None) -> Synchronised:
-        try:
-            return reply.result(timeout)
-        except FutureTimeout:
-            troubles = self._parts.board.read().troubles.values()
-            why = "; ".join(trouble.message for trouble in troubles) or "still at work"
-            raise Unavailable(
-                f"not everything was carried over in time: {why}", hint="devsync status"
-            ) from None
+    def _flush(self, session: Session, timeout: float | None) -> Synchronised:
+        """Wait until everything that was changed before now is on the other side, if there is hope for it."""
+        self._stop_without_hope()
+        trouble = self._parts.board.read().troubles.get("link")
+        if trouble is not None:
+            session.event({"progress": f"{trouble.message}; waiting for the machine"})
+        reply = self._parts.inbox.request()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = LOOK_UP if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                return reply.result(min(left, LOOK_UP))
+            except FutureTimeout:
+                self._stop_without_hope()
+                if left == 0:
+                    raise self._late() from None
+
+    def _stop_without_hope(self) -> None:
+        """Nothing can be carried over before somebody acts: whoever waits is told so."""
+        facts = self._parts.board.read()
+        if self._parts.supervisor.stopping.is_set():
+            raise Unavailable("the daemon is stopping", hint="devsync start")
+        if not self._parts.link.wanted:
+            raise Unavailable(f"the machine is {facts.link.power}", hint="devsync start brings it back")
+        for service in ("link", "sync"):
+            trouble = facts.troubles.get(service)
+            if trouble is not None and trouble.needs_user:
+                raise _Told(trouble)
+
+    def _late(self) -> Unavailable:
+        troubles = self._parts.board.read().troubles.values()
+        why = "; ".join(trouble.message for trouble in troubles) or "still at work"
+        return Unavailable(f"not everything was carried over in time: {why}", hint="devsync status")
 
     # ------------------------------------------------------------ running
 
     def run(self, session: Session, args: dict[str, Any]) -> object:
         """Flush, run a command, carry its streams, flush back: the command's exit status."""
         if args.get("sync", True):
-            self._barrier(bool(args.get("anyway")))
+            self._barrier(session, bool(args.get("anyway")))
         connection = self._parts.link.connection(10.0)
         if connection is None:
             raise Unavailable("the machine is out of reach", hint="devsync status says why")
@@ -189,12 +226,12 @@ class _Requests:
             self._parts.activities.running(-1)
         left: dict[str, str] = {}
         if args.get("pull", True):
-            answer = self._await(self._parts.inbox.request(), args.get("timeout"))
+            answer = self._flush(session, args.get("timeout"))
             left = dict.fromkeys(answer.conflicts, "a conflict is open") | answer.unsettled
         return {"status": status, "unsettled": left}
 
-    def _barrier(self, anyway: bool) -> None:
-        answer = self._await(self._parts.inbox.request(), None)
+    def _barrier(self, session: Session, anyway: bool) -> None:
+        answer = self._flush(session, None)
         left = {**dict.fromkeys(answer.conflicts, "a conflict is open"), **answer.unsettled}
         if left and not anyway:
             lines = "".join(f"\n  {ascii(path)[1:-1]}: {why}" for path, why in sorted(left.items())[:10])

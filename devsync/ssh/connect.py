@@ -50,7 +50,15 @@ def _session(route: Route, accept: str | None, depth: int) -> Session:
     try:
         kinds = {entry.kind for entry in hostkeys.lookup(route.known_hosts, route.known_as)}
         kind, key = transport.exchange_keys(f"{route.host}:{route.port}", kinds, route.timeout)
-        hostkeys.verify(route.known_hosts, route.known_as, kind, key, plain=route.plain_name, accept=accept)
+        hostkeys.verify(
+            route.known_hosts,
+            route.known_as,
+            kind,
+            key,
+            plain=route.plain_name,
+            host=route.host.lower(),
+            accept=accept,
+        )
         _login(transport, route)
     except BaseException:
         transport.end()

@@ -27,7 +27,7 @@ class UnknownHostKey(NeedsUser):
     def __init__(self, host: str, kind: str, fingerprint: str) -> None:
         super().__init__(
             f"the host key of {host} is not known yet: {kind} {fingerprint}",
-            hint="compare it with what the machine or its cloud says, then: devsync start --accept-host-key",
+            hint=f"{_true_key(kind)} if it is the same: devsync start --accept-host-key",
         )
         self.host = host
         self.kind = kind
@@ -125,21 +125,30 @@ def _is_hash_of(hashed: str, name: str) -> bool:
 
 
 def verify(
-    files: Sequence[Path], name: str, kind: str, key: bytes, *, plain: str, accept: str | None = None
+    files: Sequence[Path],
+    name: str,
+    kind: str,
+    key: bytes,
+    *,
+    plain: str,
+    host: str = "",
+    accept: str | None = None,
 ) -> None:
     """Return if `key` is the one that `files` have for `name`.
 
     Raises UnknownHostKey if there is none and `accept` is not its fingerprint (or ANY), else it is added to
     the first of `files`. Raises HostKeyChanged for a revoked or another key. `plain` is the host without its
-    port: a key that is known for that is good on every port, as with OpenSSH.
+    port: a key that is known for that is good on every port, as with OpenSSH. `host` is what people call
+    it, if its `name` is an alias.
     """
     shown = fingerprint(key)
+    called = name if host in name else f"{host} (in known_hosts: {name})"
     entries = lookup([*files, GLOBAL], name)
     others = lookup([*files, GLOBAL], plain) if plain != name else []
     for entry in entries + others:
         if entry.revoked and entry.key == key:
             raise HostKeyChanged(
-                f"the host key of {name} is marked as revoked in {entry.path}, line {entry.line}",
+                f"the host key of {called} is marked as revoked in {entry.path}, line {entry.line}",
                 hint="somebody else may have this key; do not connect before the machine has got a new one",
                 fingerprint=shown,
             )
@@ -147,21 +156,26 @@ def verify(
     if any(entry.key == key for entry in trusted + others):
         return
     if trusted:
-        raise _changed(name, kind, shown, trusted)
+        raise _changed(name, called, kind, shown, trusted)
     if accept not in (ANY, shown):
-        raise UnknownHostKey(name, kind, shown)
+        raise UnknownHostKey(called, kind, shown)
     remember(files[0], name, kind, key)
 
 
-def _changed(name: str, kind: str, shown: str, trusted: Sequence[Entry]) -> HostKeyChanged:
+def _changed(name: str, called: str, kind: str, shown: str, trusted: Sequence[Entry]) -> HostKeyChanged:
     entry = next((entry for entry in trusted if entry.kind == kind), trusted[0])
     return HostKeyChanged(
-        f"the host key of {name} has changed: it shows {kind} {shown}, "
+        f"the host key of {called} has changed: it shows {kind} {shown}, "
         f"but {entry.path}, line {entry.line}, has {entry.kind} {fingerprint(entry.key)}; nothing was sent",
-        hint="if the machine was set up anew, check its new key, then: "
+        hint=f"was the machine set up anew, or is somebody in between? {_true_key(kind)} if it is the same: "
         f"ssh-keygen -R '{name}' -f '{entry.path}' and devsync start --accept-host-key",
         fingerprint=shown,
     )
+
+
+def _true_key(kind: str) -> str:
+    short = kind.removeprefix("ssh-").partition("-")[0]
+    return f"a console of the machine shows the true key: ssh-keygen -lf /etc/ssh/ssh_host_{short}_key.pub;"
 
 
 def remember(path: Path, name: str, kind: str, key: bytes) -> None:
