@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from devsync.core.snapshot import Ancestor, Change, File, Leaf, Link, RelPath, Snapshot, parents, within
@@ -45,12 +45,24 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one look asks for. `agreed` are paths that are equal on both sides: for the ancestor alone."""
+    """What one look asks for. `agreed` are paths that are equal on both sides: for the ancestor alone.
+
+    `held` are paths that would be changed and are left alone instead, with the reason.
+    """
 
     to_local: tuple[Change, ...] = ()
     to_remote: tuple[Change, ...] = ()
     agreed: tuple[tuple[RelPath, Leaf | None], ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    held: Mapping[RelPath, str] = field(default_factory=dict)
+
+    def holding(self, held: Mapping[RelPath, str]) -> Plan:
+        """The plan without the changes of the paths in `held`, which says why."""
+        if not held:
+            return self
+        to_local = tuple(change for change in self.to_local if change.path not in held)
+        to_remote = tuple(change for change in self.to_remote if change.path not in held)
+        return replace(self, to_local=to_local, to_remote=to_remote, held={**self.held, **held})
 
     def only(self, direction: Direction) -> Plan:
         """The part of the plan that changes the side that `direction` leads to.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
-from devsync.core.safety import FREE_DELETIONS, Deletions, emptied, storm, vanishing
+from devsync.core.safety import Deletions, emptied, storm, vanishing
 from devsync.core.snapshot import (
     ROOT,
     Ancestor,
@@ -25,6 +25,7 @@ from devsync.core.snapshot import (
     parents,
     within,
 )
+from devsync.daemon.guard import Guard
 from devsync.ports import Halted, Replica, Staging
 
 LOCAL, REMOTE = "local", "remote"
@@ -88,15 +89,22 @@ class Engine:
         explain: Callable[[], Collection[RelPath]],
         meter: Meter,
         clock: Callable[[], float],
+        deletions: dict[str, Deletions] | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        """`explain` names the paths that git has deleted locally since the last full cycle."""
+        """`explain` names the paths that git has deleted locally since the last full cycle.
+
+        `deletions` are those of late, by side; whoever makes engine after engine hands on the same ones.
+        """
         self._memory, self._local, self._remote = memory, local, remote
         self._mode, self._max_deletions = mode, max_deletions
-        self._explain, self._meter, self._clock = explain, meter, clock
-        self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
+        self._explain, self._meter, self._clock, self._guard = explain, meter, clock, guard
+        self._deletions = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
+        self._counted: frozenset[RelPath] = frozenset()  # of this cycle's deletions: neither git's nor allowed
         self._intents = memory.intents()
         self.ancestor = memory.ancestor()
         self.conflicts: dict[RelPath, Conflict] = {}
+        self.held: dict[RelPath, str] = {}
         self.unknown: Mapping[RelPath, str] = {}  # of the last look
 
     # ------------------------------------------------------------ identity
@@ -127,6 +135,8 @@ class Engine:
         Where only the local side was hinted, the machine is presumed to hold what was agreed on: the
         precondition of each change finds out if it does not. Raises Halted if a side has become empty.
         """
+        if self._intents:  # only a look at everything tells what became of them
+            local = remote = None
         scope = self._scope(local, remote)
         here = self._local.scan(scope)
         there = self._look_there(scope, None if remote is None else self._with_conflicts(scope, remote))
@@ -140,10 +150,12 @@ class Engine:
         self.unknown = {**there.problems, **here.problems}
         if self._intents:
             self._recover({LOCAL: here, REMOTE: there})
-        plan = reconcile(self.ancestor, here, there, self._mode, scope)
-        for path in [path for path in self.conflicts if scope is None or within(path, scope)]:
-            del self.conflicts[path]
+        plan = self._hold(reconcile(self.ancestor, here, there, self._mode, scope))
+        for known in (self.conflicts, self.held):
+            for path in [path for path in known if scope is None or within(path, scope)]:
+                del known[path]
         self.conflicts.update((conflict.path, conflict) for conflict in plan.conflicts)
+        self.held.update(plan.held)
         return plan
 
     def cycle(
@@ -157,8 +169,12 @@ class Engine:
         """Look, and do what is to be done in `direction`. Raises Halted, with nothing applied."""
         plan = self.look(local, remote).only(direction)
         unknown = dict(self.unknown)
-        if not (permission and permission.deletions):
-            self._stop_storms(plan)
+        self._counted = self._stop_storms(plan, bool(permission and permission.deletions))
+        result = self.carry_out(plan)
+        return replace(result, problems={**unknown, **result.problems})
+
+    def carry_out(self, plan: Plan) -> Result:
+        """Do what a plan says, each change under its precondition, and remember what was done."""
         self._settle(plan.agreed)
         ready, later, problems = self._stage(plan)
         for side, changes in ready.items():
@@ -166,24 +182,32 @@ class Engine:
                 self._memory.begin(side, changes)
         outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
         again = self._conclude(outcomes, problems)
-        return Result(plan, frozenset(again), frozenset(later), {**unknown, **problems})
+        return Result(plan, frozenset(again), frozenset(later), problems)
+
+    def _hold(self, plan: Plan) -> Plan:
+        """Leave out what shall not travel."""
+        if self._guard is None:
+            return plan
+        leaving = [change for change in plan.to_remote if _needs_content(change)]
+        coming = [change for change in plan.to_local if _needs_content(change)]
+        return plan.holding(self._guard.held(leaving, coming, self.ancestor.leaves, self._local))
 
     def _scope(
         self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None
     ) -> set[RelPath] | None:
         if local is None or remote is None or ROOT in local or ROOT in remote:
             return None
-        scope = {*local, *remote}
-        # A path below what was a file says that the file is gone.
-        scope.update(
-            parent for path in list(scope) for parent in parents(path) if parent in self.ancestor.leaves
-        )
-        return scope
+        return self._with_parents({*local, *remote})
+
+    def _with_parents(self, paths: Collection[RelPath]) -> set[RelPath]:
+        """A path below what was a file says that the file is gone."""
+        above = (parent for path in paths for parent in parents(path) if parent in self.ancestor.leaves)
+        return {*paths, *above}
 
     def _with_conflicts(self, scope: set[RelPath] | None, remote: Collection[RelPath]) -> set[RelPath] | None:
         if ROOT in remote:
             return None
-        return {*remote, *(path for path in self.conflicts if scope is None or within(path, scope))}
+        return {*self._with_parents(remote), *(path for path in self.conflicts if scope is None or within(path, scope))}
 
     def _look_there(self, scope: set[RelPath] | None, remote: set[RelPath] | None) -> Snapshot:
         if remote is None:
@@ -204,26 +228,32 @@ class Engine:
         Without this, a change of ours would be taken for the other user's, should the path have gone
         back to its former content here meanwhile.
         """
-        made: dict[RelPath, Leaf | None] = {}
+        hidden = {change.path for side, change in self._intents if within(change.path, looks[side].problems)}
+        seen = [(side, change) for side, change in self._intents if change.path not in hidden]
+        agreed: dict[RelPath, Leaf | None] = {}
         unmade: set[RelPath] = set()
-        for side, change in self._intents:
-            known = not within(change.path, looks[side].problems)
-            if known and looks[side].leaves.get(change.path) == change.new:
-                made[change.path] = change.new
-            else:
+        for side, change in seen:
+            now = looks[side].leaves.get(change.path)
+            if now == change.new:
+                agreed.setdefault(change.path, now)
+            elif now == change.old:
                 unmade.add(change.path)
-        done = [(path, leaf) for path, leaf in made.items() if path not in unmade]
-        self._settle(done, [(side, change.path) for side, change in self._intents])
-        self._intents = []
+            else:  # edited before or after ours, who knows: with nothing agreed on, nobody is overruled
+                agreed[change.path] = None
+        known = [(path, leaf) for path, leaf in agreed.items() if path not in unmade]
+        self._settle(known, [(side, change.path) for side, change in seen])
+        self._intents = [(side, change) for side, change in self._intents if change.path in hidden]
 
-    def _stop_storms(self, plan: Plan) -> None:
+    def _stop_storms(self, plan: Plan, allowed: bool) -> frozenset[RelPath]:
+        """Raises Halted for too many deletions; else those that count when the next ones are judged."""
+        counted: set[RelPath] = set()
         for side, changes in ((LOCAL, plan.to_local), (REMOTE, plan.to_remote)):
-            gone = vanishing(changes)
-            if len(gone) + self._deletions[side].within_window(self._clock()) <= FREE_DELETIONS:
-                continue
+            gone = [] if allowed else vanishing(changes)
+            explained = frozenset(self._explain() if gone and side == REMOTE else ())
+            counted.update(path for path in gone if path not in explained)
             why = storm(
                 gone,
-                self._explain() if side == REMOTE else (),
+                explained,
                 earlier=self._deletions[side],
                 now=self._clock(),
                 files=len(self.ancestor),
@@ -235,6 +265,7 @@ class Engine:
                     f"{why} on the {side} side, because they are gone {other}",
                     hint="bring them back; or let them go with: devsync start --accept-deletions",
                 )
+        return frozenset(counted)
 
     # ------------------------------------------------------------ doing it
 
@@ -268,7 +299,9 @@ class Engine:
             return []
         replica = self._local if side == LOCAL else self._remote
         outcomes = replica.apply(changes)
-        gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(vanishing(changes))
+        gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(
+            vanishing(changes), self._counted
+        )
         self._deletions[side] = self._deletions[side].plus(self._clock(), len(gone))
         return [(side, change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
 

@@ -1,0 +1,72 @@
+"""Keeps credentials from being mirrored by accident: looks at what is about to travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from devsync.core import secrets
+from devsync.core.snapshot import Change, Digest, File, Leaf, RelPath
+from devsync.ports import ContentChanged, Replica
+
+
+class Guard:
+    """Says which contents are not to travel, and why. `allowed` tells the paths that may all the same."""
+
+    def __init__(self, allowed: Callable[[RelPath], bool]) -> None:
+        self._allowed = allowed
+
+    def held(
+        self,
+        leaving: Sequence[Change],
+        coming: Sequence[Change],
+        agreed: Mapping[RelPath, Leaf],
+        local: Replica,
+    ) -> dict[RelPath, str]:
+        """Of changes that bring a content to the machine, or here: path -> why it is held back.
+
+        A name holds a file back in both directions, unless it is on both sides already. A content
+        is only looked at where it would leave this computer, each time that it has changed.
+        """
+        reasons = {
+            change.path: reason
+            for change in (*leaving, *coming)
+            if change.path not in agreed and (reason := secrets.by_name(change.path))
+        }
+        unsuspected = [change for change in leaving if change.path not in reasons]
+        reasons.update(_by_content(unsuspected, local))
+        return {
+            path: f"looks like a credential ({reason}): not mirrored; "
+            "name it in sync.allow_secrets if it shall be"
+            for path, reason in reasons.items()
+            if not self._allowed(path)
+        }
+
+
+def _by_content(changes: Iterable[Change], local: Replica) -> dict[RelPath, str]:
+    files = {change.path: change.new for change in changes if isinstance(change.new, File)}
+    heads = _Heads()
+    # RACE: a file that changes after this and before it is read again has another digest, and is refused.
+    local.supply([*{file.digest: (path, file) for path, file in files.items()}.values()], heads)
+    found = {digest: secrets.by_content(head) for digest, head in heads.taken.items()}
+    return {path: reason for path, file in files.items() if (reason := found.get(file.digest, ""))}
+
+
+class _Heads:
+    """A staging that keeps the beginning of each content and nothing else."""
+
+    def __init__(self) -> None:
+        self.taken: dict[Digest, bytes] = {}
+
+    def put(self, file: File, chunks: Iterable[bytes]) -> None:
+        head = b""
+        try:
+            for chunk in chunks:
+                head += chunk
+                if len(head) >= secrets.HEAD:
+                    break
+        except (ContentChanged, OSError):
+            pass  # it cannot travel as it is, either
+        self.taken[file.digest] = head[: secrets.HEAD]
+
+    def finish(self) -> Mapping[Digest, str]:
+        return {}
