@@ -31,7 +31,10 @@ def idle(project: Project, *, as_json: bool) -> None:
 def _lines(answer: dict[str, Any]) -> list[str]:
     shown = [f"{answer['verdict']}: {answer['reason']}"]
     if answer["deallocate_at"]:
-        shown.append(f"the machine is deallocated at {answer['deallocate_at']} if nothing happens before")
+        at = output.moment(answer["deallocate_at"])
+        shown.append(f"the machine is deallocated at {at} if nothing happens before")
+    if not answer["signals"]:
+        return shown
     rows = [("signal", "", "value", "busy when over", "last seen")]
     for signal in answer["signals"]:
         value = f"cannot be read: {signal['error']}" if signal["error"] else signal["value"]
@@ -41,7 +44,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
                 "busy" if signal["busy"] else "-",
                 value,
                 signal["threshold"],
-                signal["since"] or "-",
+                output.moment(signal["since"]) if signal["since"] else "-",
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)]

@@ -156,7 +156,7 @@ class _Watch:
 
     def check(self, status: dict[str, Any]) -> None:
         now = time.monotonic()
-        trouble = status["troubles"].get("link")
+        trouble = status["troubles"].get("link") or status["troubles"].get("sync")
         if trouble is None or status["machine"]["progress"]:
             self._failing = None
         elif self._failing is None:
@@ -172,7 +172,7 @@ def _asked(error: Refused) -> bool:
     """Show an unknown host key on a terminal and ask; False where nobody can answer."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    output.note(f"{error.message}\n({error.hint})")
+    output.note(f"{error.message}\n({error.hint.partition(';')[0]})")
     return click.confirm("Is this the machine's key? Trust it from now on", default=False, err=True)
 
 

@@ -56,6 +56,15 @@ def document(value: object) -> None:
     print(json.dumps(value, indent=2))
 
 
+def moment(stamp: str) -> str:
+    """A time of a JSON document, on the clocks of whoever reads: with the day if that is not today."""
+    from datetime import datetime
+
+    local = datetime.fromisoformat(stamp).astimezone()
+    today = local.date() == datetime.now(local.tzinfo).date()
+    return f"{local:%H:%M:%S}" if today else f"{local:%Y-%m-%d %H:%M}"
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether somebody is looking."""
     try:

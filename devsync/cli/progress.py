@@ -64,7 +64,7 @@ def describe(status: dict[str, Any]) -> str:
     if status["machine"]["progress"]:
         return str(status["machine"]["progress"])
     if trouble is not None and status["state"] != "synchronising":
-        return f"{trouble['message']}; trying again"
+        return str(trouble["message"]) + ("" if trouble["needs_user"] else "; trying again")
     if status["sync"]["in_flight"]:
         return f"mirroring {status['sync']['in_flight']} files"
     steps = {"starting": "starting", "connecting": "connecting", "synchronising": "comparing both sides"}

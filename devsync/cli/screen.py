@@ -18,9 +18,10 @@ def lines(status: dict[str, Any]) -> list[str]:
     if sync["halted"]:
         shown.append(f"  HALTED     {sync['halted']}")
     for service, trouble in status["troubles"].items():
-        shown.append(
-            f"  {service:<10} {trouble['message']}" + (f" ({trouble['hint']})" if trouble["hint"] else "")
-        )
+        if connection["state"] == "off" and not trouble["needs_user"]:
+            continue  # of a machine that is off, nothing else is to be expected
+        hint = f" ({trouble['hint']})" if trouble["hint"] else ""
+        shown.append(f"  {service:<10} {trouble['message']}{hint}")
     billed = {True: "billed", False: "not billed", None: "perhaps billed"}[machine["billed"]]
     shown.append(
         f"  machine    {machine['provider']}, {machine['state']} ({billed}) {machine['host'] or ''}".rstrip()
@@ -28,9 +29,8 @@ def lines(status: dict[str, Any]) -> list[str]:
     rtt = connection["rtt_ms"]
     shown.append(f"  connection {connection['state']}" + (f", {rtt} ms" if rtt is not None else ""))
     pending = f", {sync['pending']} on their way" if sync["pending"] else ""
-    shown.append(
-        f"  files      {sync['files']} ({sync['mode']}), last {sync['last_sync'] or 'never'}{pending}"
-    )
+    last = output.moment(sync["last_sync"]) if sync["last_sync"] else "never"
+    shown.append(f"  files      {sync['files']} ({sync['mode']}), last change {last}{pending}")
     if sync["conflicts"]:
         shown.append(f"  conflicts  {sync['conflicts']}: both sides changed, both were left as they are")
     for path, problem in list(sync["problems"].items())[:5]:
@@ -40,18 +40,22 @@ def lines(status: dict[str, Any]) -> list[str]:
         shown.append(
             f"  tunnel     localhost:{tunnel['local']} -> {tunnel['remote']} {tunnel['state']}{error}"
         )
-    shown.append(_idle(status))
+    if connection["state"] != "off" or status["idle"]["failure"]:
+        shown.append(_idle(status))
     return shown
 
 
 def _idle(status: dict[str, Any]) -> str:
     idle = status["idle"]
-    line = f"  idle       {idle['verdict']}" + (f": {idle['reason']}" if idle.get("reason") else "")
     if idle["failure"]:
         return f"  idle       STILL BILLED, could not be deallocated: {idle['failure']}"
+    line = f"  idle       {idle['verdict']}" + (f": {idle['reason']}" if idle.get("reason") else "")
+    if not idle["deallocate_at"]:
+        return line
+    at = output.moment(idle["deallocate_at"])
     if idle["warned"]:
-        return f"{line}; DEALLOCATION at {idle['deallocate_at']} (devsync keepalive 2h keeps it)"
-    return line + (f", deallocation at {idle['deallocate_at']}" if idle["deallocate_at"] else "")
+        return f"{line}; DEALLOCATION at {at} (devsync keepalive 2h keeps it)"
+    return f"{line}, deallocation at {at}"
 
 
 class Screen:

@@ -108,11 +108,13 @@ class _Requests:
                 raise _Told(trouble)
 
     def idle(self, _session: Session, _args: dict[str, Any]) -> object:
-        facts = self._parts.board.read().idle
-        if not facts.verdict:
-            return {"verdict": "busy", "since": None, "deallocate_at": None, "signals": [],
-                    "reason": "the machine is out of reach, so nothing is known"}  # fmt: skip
-        return dict(facts.verdict)
+        facts = self._parts.board.read()
+        if facts.idle.verdict:
+            return dict(facts.idle.verdict)
+        off = not self._parts.link.wanted
+        why = f"is {facts.link.power}" if off else "is out of reach, so nothing is known"
+        nothing = {"since": None, "deallocate_at": None, "signals": list[object]()}
+        return {"verdict": "idle" if off else "busy", "reason": f"the machine {why}", **nothing}
 
     # ------------------------------------------------------------ acting
 
