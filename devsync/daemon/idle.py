@@ -165,19 +165,31 @@ class IdleKeeper:
                 self._link.deallocate(stop)
             except DevsyncError as error:
                 self._fail(error, pause)
-                stop_or_woken = stop.wait(pause) or self._link.wanted
-                pause = min(2 * pause, LONGEST_RETRY)
-                if stop_or_woken:
+                if not self._await_retry(stop, pause):
                     break
+                pause = min(2 * pause, LONGEST_RETRY)
             else:
-                self._board.post(idle=replace(self._board.read().idle, warned=False, failure=None))
                 self._notifier.notify(
                     "devsync", "the machine was idle and is deallocated; devsync start brings it back"
                 )
                 log.warning("idle: the machine is deallocated")
                 break
+        self._board.post(idle=replace(self._board.read().idle, failure=None))
         self._started = self._warned_at = None
         self._show(None, self._clock.monotonic())
+
+    def _await_retry(self, stop: threading.Event, pause: float) -> bool:
+        """Wait for the next try; False when it is not called for any more: ended, wanted again, or let go."""
+        due = self._clock.monotonic() + pause
+        while not stop.is_set() and not self._link.wanted:
+            if self._board.read().link.billed is False:
+                return False
+            left = due - self._clock.monotonic()
+            if left <= 0:
+                return True
+            self._ring.wait(left)
+            self._ring.clear()
+        return False
 
     def _flush(self) -> None:
         try:

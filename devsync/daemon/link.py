@@ -219,8 +219,10 @@ class Link:
         except DevsyncError as error:
             log.info("the machine's state is unknown: %s", error.message)
             return
+        before = self._board.read().link.power
         self._note(power)
-        if power is Power.RUNNING:
+        # One that runs because it could not be let go was not started by anybody.
+        if power is Power.RUNNING and before != power.value:
             with self._changed:
                 self._wanted = True
 
