@@ -19,10 +19,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from devsync.core.ignore import Rules as Rules  # noqa: PLC0414 (part of the seams)
-from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot
+from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -127,6 +127,36 @@ class Replica(Protocol):
 
     def close(self) -> None:
         """Release what is held; a second call does nothing."""
+
+
+class OldVersion(Protocol):
+    """What was replaced or deleted. `time` is in seconds since 1970, of that side's clock."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def path(self) -> RelPath: ...
+    @property
+    def leaf(self) -> Leaf | None: ...
+    @property
+    def time(self) -> float: ...
+    @property
+    def reason(self) -> str:
+        """replaced, deleted, or recovered (an edit that nobody had seen)."""
+
+
+@runtime_checkable
+class Trash(Protocol):
+    """A replica whose old versions can be asked for."""
+
+    def versions(self) -> Sequence[OldVersion]:
+        """Every old version that is kept, the oldest first."""
+
+    def restage(self, version: str) -> Leaf:
+        """Stage an old version and say what it is: a Change to it can then be applied. DevsyncError."""
+
+    def prune_trash(self, days: float, size: int) -> int:
+        """Throw away versions older than `days`, and the oldest beyond `size` bytes; how many commits'."""
 
 
 class Hints(Protocol):

@@ -97,10 +97,11 @@ class Engine:
         `deletions` are those of late, by side; whoever makes engine after engine hands on the same ones.
         """
         self._memory, self._local, self._remote = memory, local, remote
+        self.sides: Mapping[str, Replica] = {LOCAL: local, REMOTE: remote}
         self._mode, self._max_deletions = mode, max_deletions
         self._explain, self._meter, self._clock, self._guard = explain, meter, clock, guard
         self._deletions = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
-        self._counted: frozenset[RelPath] = frozenset()  # of this cycle's deletions: neither git's nor allowed
+        self._counted: frozenset[RelPath] = frozenset()  # this cycle's deletions that nobody explained
         self._intents = memory.intents()
         self.ancestor = memory.ancestor()
         self.conflicts: dict[RelPath, Conflict] = {}
@@ -207,7 +208,8 @@ class Engine:
     def _with_conflicts(self, scope: set[RelPath] | None, remote: Collection[RelPath]) -> set[RelPath] | None:
         if ROOT in remote:
             return None
-        return {*self._with_parents(remote), *(path for path in self.conflicts if scope is None or within(path, scope))}
+        open_here = (path for path in self.conflicts if scope is None or within(path, scope))
+        return {*self._with_parents(remote), *open_here}
 
     def _look_there(self, scope: set[RelPath] | None, remote: set[RelPath] | None) -> Snapshot:
         if remote is None:

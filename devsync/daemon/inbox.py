@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from devsync.core.snapshot import ROOT, RelPath
-from devsync.daemon.engine import Permission
+from devsync.daemon.engine import Engine, Permission
 from devsync.ports import NeedsUser
 
 LONGEST_SETTLE = 1.0
@@ -26,10 +27,14 @@ class Synchronised:
 
 @dataclass
 class Request:
-    """Somebody waits until everything that was changed before now is on the other side."""
+    """Somebody waits until everything that was changed before now is on the other side.
+
+    The answer is `Synchronised`, or what `task` returns, which the sync loop calls then.
+    """
 
     permission: Permission = field(default_factory=Permission)
-    reply: Future[Synchronised] = field(default_factory=Future)
+    task: Callable[[Engine], object] | None = None
+    reply: Future[Any] = field(default_factory=Future)
 
 
 @dataclass
@@ -64,14 +69,20 @@ class Inbox:
 
     def request(self, permission: Permission | None = None) -> Future[Synchronised]:
         """Ask for a barrier; a permission also lifts what blocks the loop."""
-        request = Request(permission or Permission())
+        return self._enter(Request(permission or Permission()), lifts=permission is not None)
+
+    def _enter(self, request: Request, *, lifts: bool) -> Future[Any]:
         with self._changed:
-            if self._blocked is not None and permission is None:
+            if self._blocked is not None and not lifts:
                 request.reply.set_exception(self._blocked)
             else:
                 self._work.requests.append(request)
                 self._changed.notify_all()
         return request.reply
+
+    def ask(self, task: Callable[[Engine], object]) -> Future[Any]:
+        """Have something done by the thread that owns the replicas, behind a barrier: its result."""
+        return self._enter(Request(task=task), lifts=False)
 
     def permissions(self) -> Permission:
         """What the waiting requests allow, all together."""

@@ -58,6 +58,7 @@ def as_json(facts: Facts, identity: Identity, tunnels: Sequence[Mapping[str, obj
             "pending": sync.pending,
             "in_flight": sync.in_flight,
             "conflicts": sync.conflicts,
+            "held": sync.held,
             "last_sync": sync.last_sync,
             "uploaded_bytes": sync.uploaded_bytes,
             "downloaded_bytes": sync.downloaded_bytes,

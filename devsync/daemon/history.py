@@ -1,0 +1,94 @@
+"""The versions that devsync has replaced or deleted, on both sides: listed, brought back, thrown away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from devsync.core.snapshot import Change, RelPath, within
+from devsync.daemon.conflicts import shown
+from devsync.daemon.engine import LOCAL, REMOTE, Engine
+from devsync.ports import DevsyncError, OldVersion, Trash
+
+log = logging.getLogger(__name__)
+
+DAY = 86400.0  # seconds
+
+
+def history(engine: Engine, args: Mapping[str, Any]) -> list[dict[str, object]]:
+    """The old versions of `path` and below it, or all of them, the newest first."""
+    path = args.get("path")
+    found = _versions(engine, None if path is None else str(path), args.get("side"))
+    return [
+        {
+            "path": version.path,
+            "version": version.id,
+            "side": side,
+            "time": datetime.fromtimestamp(version.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "reason": version.reason,
+            "content": shown(version.leaf),
+        }
+        for side, version in found
+    ]
+
+
+def restore(engine: Engine, args: Mapping[str, Any]) -> dict[str, object]:
+    """Bring back a version of `path` on its side, and from there to the other; what is there now goes to
+    the trash. Without `version` it is the newest; `side` says in whose trash to look.
+    """
+    path, wanted, only = str(args["path"]), args.get("version"), args.get("side")
+    of_path = [found for found in _versions(engine, path, only) if found[1].path == path]
+    chosen = [(side, version) for side, version in of_path if wanted in (None, version.id)]
+    if not chosen:
+        which = f"version {wanted} of {path!r}" if wanted else f"old version of {path!r}"
+        raise DevsyncError(f"there is no {which}", hint="devsync history lists what is kept")
+    side, version = chosen[0]
+    replica = engine.sides[side]
+    assert isinstance(replica, Trash)  # its versions were listed
+    look = replica.scan({path})
+    for problem in look.problems.values():
+        raise DevsyncError(f"{path}: {problem}")
+    now = look.leaves.get(path)
+    leaf = replica.restage(version.id)
+    [outcome] = replica.apply([Change(path, now, leaf)])
+    if not outcome.done:
+        why = outcome.problem or "something is there that is not mirrored, or it has just been changed"
+        raise DevsyncError(f"{path} was not brought back: {why}")
+    result = engine.cycle({path}, {path})
+    return {
+        "path": path,
+        "version": version.id,
+        "side": side,
+        "content": shown(leaf),
+        "conflict": path in engine.conflicts,
+        "problem": result.problems.get(path) or engine.held.get(path),
+    }
+
+
+def prune(engine: Engine, keep: float, size: int) -> None:
+    """Throw away versions older than `keep` seconds, and the oldest beyond `size` bytes, on both sides."""
+    for side, replica in engine.sides.items():
+        if isinstance(replica, Trash):
+            thrown = replica.prune_trash(keep / DAY, size)
+            if thrown:
+                log.info("threw away the old versions of %d commits on the %s side", thrown, side)
+
+
+def _versions(engine: Engine, path: RelPath | None, only: str | None) -> list[tuple[str, OldVersion]]:
+    """(side, version), the newest first."""
+    found: list[tuple[str, OldVersion]] = []
+    for side in (LOCAL, REMOTE):
+        replica = engine.sides[side]
+        if only not in (None, side):
+            continue
+        if isinstance(replica, Trash):
+            found += [(side, version) for version in replica.versions()]
+        elif only == side:
+            raise DevsyncError(
+                "the machine's old versions cannot be listed without Python there",
+                hint="they are in .devsync/trash of its folder",
+            )
+    chosen = [one for one in found if path is None or within(one[1].path, {path})]
+    return sorted(chosen, key=lambda one: -one[1].time)
