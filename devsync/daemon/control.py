@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devsync.daemon.frames import Broken, Frames
-from devsync.ports import DevsyncError, Spawn
+from devsync.ports import DevsyncError, Spawn, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +59,18 @@ class Control:
         while not stop.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                break
+            except OSError as error:
+                if stop.is_set():
+                    return
+                raise Unavailable(f"no client can be answered: {error}") from error
             if not _same_user(connection):
                 connection.close()
                 continue
             frames = Frames(connection)
             with self._lock:
                 self._sessions.add(frames)
+            if stop.is_set():
+                frames.close()  # RACE: `interrupt` may have hung up on the others before this one came
             self._spawn("control-session", lambda frames=frames: self._serve(frames))  # type: ignore[misc]  # bound now
 
     def interrupt(self) -> None:

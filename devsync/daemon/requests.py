@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from devsync.daemon.board import Board, Facts, Trouble
@@ -20,7 +20,7 @@ from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.link import Link
 from devsync.daemon.status import Identity, as_json, state
 from devsync.daemon.supervisor import Supervisor
-from devsync.ports import Connection, DevsyncError, NeedsUser, Terminal, Unavailable
+from devsync.ports import Connection, DevsyncError, Misuse, NeedsUser, Terminal, Unavailable
 
 PATIENCE = 0.25
 """Seconds between two events of `follow` at least while facts change quickly."""
@@ -124,7 +124,7 @@ class _Requests:
 
     def keepalive(self, _session: Session, args: dict[str, Any]) -> object:
         until = args.get("until")
-        self._parts.activities.keep_until(None if until is None else datetime.fromisoformat(until))
+        self._parts.activities.keep_until(None if until is None else _moment(until))
         return None
 
     def start(self, _session: Session, args: dict[str, Any]) -> object:
@@ -228,8 +228,11 @@ class _Requests:
             self._parts.activities.running(-1)
         left: dict[str, str] = {}
         if args.get("pull", True):
-            answer = self._flush(session, args.get("timeout"))
-            left = dict.fromkeys(answer.conflicts, "a conflict is open") | answer.unsettled
+            try:
+                answer = self._flush(session, args.get("timeout"))
+                left = dict.fromkeys(answer.conflicts, "a conflict is open") | answer.unsettled
+            except DevsyncError as error:
+                left = {".": error.message}  # how the command ended must not get lost by that
         return {"status": status, "unsettled": left}
 
     def _barrier(self, session: Session, anyway: bool) -> None:
@@ -256,7 +259,7 @@ class _Requests:
                     lambda data: session.frames.send(STDERR, data),
                 )
                 outcome.set_result(command.wait())
-            except (DevsyncError, Broken) as error:
+            except Exception as error:  # noqa: BLE001 (told to whoever waits for the outcome)
                 outcome.set_exception(error)
             try:
                 session.event({"ended": True})  # the client answers, which ends `listen`
@@ -267,8 +270,7 @@ class _Requests:
         try:
             self._listen(session, command)
         finally:
-            if not outcome.done():
-                command.close()
+            command.close()
             thread.join()
         return outcome.result()
 
@@ -279,18 +281,28 @@ class _Requests:
             if frame is None:
                 raise Broken("the client hung up")
             kind, body = frame
-            if kind == STDIN:
-                command.feed(body)
-            elif kind == END_OF_STDIN:
-                command.end_of_input()
-            else:
-                wish = session.frames.parse(body)
-                if wish.get("op") == "seen":
-                    return
+            wish = {} if kind in (STDIN, END_OF_STDIN) else session.frames.parse(body)
+            if wish.get("op") == "seen":
+                return
+            try:
+                if kind == STDIN:
+                    command.feed(body)
+                elif kind == END_OF_STDIN:
+                    command.end_of_input()
                 if "signal" in wish:
                     command.signal(int(wish["signal"]))
                 if "columns" in wish:
                     command.resize(int(wish["columns"]), int(wish["rows"]))
+            except DevsyncError:
+                pass  # it has ended, or takes no more input: how it ended is what counts
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise Misuse(f"no moment: {text!r}", hint="as in 2026-01-31T12:00:00+00:00") from error
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 class _Told(DevsyncError):

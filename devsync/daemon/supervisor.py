@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import threading
 import time
@@ -27,8 +28,9 @@ class Supervisor:
         self._runners: list[_Runner] = []
         self._spawned: set[threading.Thread] = set()
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self.stopping = self._ended  # set from the first wish to end
+        self._wish: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.stopping = threading.Event()
+        """Set from the first wish to end."""
         self._failure: DevsyncError | None = None
 
     def add(self, service: Service, *, reports: bool = False) -> None:
@@ -69,11 +71,14 @@ class Supervisor:
         """Make `wait` return; from any thread, also from a signal handler."""
         if failure is not None and self._failure is None:
             self._failure = failure
-        self._ended.set()
+        self.stopping.set()
+        self._wish.put(None)
 
     def wait(self) -> None:
         """Return when `end` was called. Raises what made a service fail for good."""
-        self._ended.wait()
+        # RACE: a signal handler runs within this very call. To set the event that it waits for could block
+        # for ever on the event's own lock; a simple queue is made for that.
+        self._wish.get()
         if self._failure is not None:
             raise self._failure
 
@@ -113,7 +118,11 @@ class _Runner:
     def halt(self) -> None:
         self._stop.set()
         self.retry.set()
-        self.service.interrupt()
+        try:
+            self.service.interrupt()
+        except Exception:
+            # Whatever it is: the services that were started before this one must be stopped all the same.
+            log.exception("%s could not be interrupted", self.service.name)
 
     def _run(self) -> None:
         pause = FIRST_PAUSE

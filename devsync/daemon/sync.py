@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from devsync.core.reconcile import Mode
-from devsync.core.snapshot import ROOT, RelPath
+from devsync.core.safety import Deletions
+from devsync.core.snapshot import ROOT, RelPath, within
 from devsync.daemon.board import Board, SyncFacts
-from devsync.daemon.engine import Engine, Memory, Permission, Result
-from devsync.daemon.inbox import Inbox, Synchronised, Work
-from devsync.ports import Clock, NeedsUser, Replica, Rules
+from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
+from devsync.daemon.guard import Guard
+from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
+from devsync.ports import Clock, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class SyncPolicy:
 
     mode: Mode
     max_deletions: float
+    guard: Guard | None = None
 
 
 class SyncLoop:
@@ -96,28 +99,36 @@ class SyncLoop:
         self._current: Rules | None = None
         self._next_full = 0.0
         self._retry: set[RelPath] = set()
-        self._tried: dict[RelPath, str] = {}
+        self._problems: dict[RelPath, str] = {}
+        self._unseen: set[RelPath] = set()  # the problems that are of looking, not of changing
+        self._whole = 0  # full cycles that left nothing undone
+        self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
+        self._git_since: float | None = None
 
     # ------------------------------------------------------------ the service
 
     def run(self, stop: threading.Event) -> None:
         """Synchronise until `stop`. Begins with a look at everything, however it was interrupted before."""
         self._post(activity="connecting")
-        remote = self._remote = self._open_remote(stop)
         try:
-            engine = self._begin(remote)
-            self._inbox.block(None)
-            self._board.trouble(self.name, None)
-            while not stop.is_set():
-                self._turn(engine, stop)
+            remote = self._remote = self._open_remote(stop)
+            try:
+                engine = self._begin(remote)
+                self._inbox.block(None)
+                self._board.trouble(self.name, None)
+                while not stop.is_set():
+                    self._turn(engine, stop)
+            finally:
+                self._remote = None
+                remote.close()
+                self._post(pending=0, in_flight=0)
+        except Unavailable:
+            self._post(activity="connecting")
+            raise
         except NeedsUser as error:
-            self._post(halted=error.message if error.exit_status == 4 else None, activity="halted")
+            self._post(halted=error.message if isinstance(error, Halted) else None, activity="halted")
             self._inbox.block(error)
             raise
-        finally:
-            self._remote = None
-            remote.close()
-            self._post(pending=0, in_flight=0)
 
     def interrupt(self) -> None:
         """Called by the supervisor from its own thread."""
@@ -137,6 +148,8 @@ class SyncLoop:
             explain=self._rules.deleted_by_git,
             meter=self,
             clock=self._clock.monotonic,
+            guard=self._policy.guard,
+            deletions=self._deletions,
         )
         self._permission = _either(self._permission, self._inbox.permissions())
         engine.identify(self._permission)
@@ -163,16 +176,19 @@ class SyncLoop:
         except BaseException:
             self._inbox.give_back(work)
             raise
-        self._post(activity="watching")
 
     def _work(self, engine: Engine, work: Work, stop: threading.Event) -> None:
         rounds = 0
-        while (work.local or work.remote) and not stop.is_set():
+        while work.local or work.remote:
+            if stop.is_set():
+                self._inbox.give_back(work)  # whoever waits must not be told that it is done
+                return
             self._wait_for_git(stop)
             self._refresh_rules(work)
             if ROOT in work.local or ROOT in work.remote:
                 self._post(activity="synchronising")
             result = self._cycle(engine, work)
+            self._keep(engine, work, result)
             rounds += 1
             waited_for = bool(work.requests) and rounds < ROUNDS
             work.local = set(result.again | (result.later if waited_for else frozenset()))
@@ -182,7 +198,7 @@ class SyncLoop:
             if rounds >= ROUNDS:
                 self._retry |= work.local
                 work.local, work.remote = set(), set()
-            self._schedule(result)
+        self._post(activity="watching", synchronised=self._whole)
         self._answer(engine, work)
 
     def _cycle(self, engine: Engine, work: Work) -> Result:
@@ -199,14 +215,14 @@ class SyncLoop:
             self._next_full = self._clock.monotonic() + FULL_LOOK
             self._mark()
             if result.complete:
-                self._facts = replace(self._facts, synchronised=self._facts.synchronised + 1)
+                self._whole += 1
         self._post(
             files=len(engine.ancestor),
             pending=len(result.again) + len(result.later),
             in_flight=0,
             conflicts=len(engine.conflicts),
+            held=len(engine.held),
             last_sync=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-            problems=dict(result.problems),
         )
         return result
 
@@ -218,9 +234,10 @@ class SyncLoop:
 
     def _note(self, engine: Engine, result: Result) -> None:
         plan = result.plan
-        if plan.to_remote or plan.agreed:
+        # What cannot be carried over is tried again and again, and is no sign of work.
+        if plan.agreed or any(change.path not in result.problems for change in plan.to_remote):
             self._activity("local-edits")
-        if plan.to_local or plan.agreed:
+        if plan.agreed or any(change.path not in result.problems for change in plan.to_local):
             self._activity("remote-edits")
         if plan.to_local or plan.to_remote:
             log.info(
@@ -229,27 +246,59 @@ class SyncLoop:
                 len(plan.to_remote),
                 len(engine.conflicts),
             )
-        for path, problem in result.problems.items():
-            if self._tried.get(path) != problem:
-                log.warning("%s: %s", ascii(path), problem)
 
-    def _schedule(self, result: Result) -> None:
-        """A problem gets one more look soon; after that hints and the full look decide."""
-        fresh = {path for path, problem in result.problems.items() if self._tried.get(path) != problem}
-        self._tried = dict(result.problems)
-        self._retry |= result.later | fresh
+    def _keep(self, engine: Engine, work: Work, result: Result) -> None:
+        """Take over the problems of what was looked at. A new one gets one more look soon.
+
+        After that hints and the full look decide.
+        """
+        everything = ROOT in work.local and ROOT in work.remote
+        looked = EVERYTHING if everything else (work.local | work.remote) - EVERYTHING
+        fresh = {path: why for path, why in result.problems.items() if self._problems.get(path) != why}
+        for path, why in fresh.items():
+            log.warning("%s: %s", ascii(path), why)
+        kept = {path: why for path, why in self._problems.items() if not within(path, looked)}
+        self._problems = {**kept, **result.problems}
+        self._unseen = self._unseen.intersection(kept).union(engine.unknown)
+        self._retry = {path for path in self._retry if not within(path, looked)} | result.later | set(fresh)
+        self._post(problems=self._problems)
 
     def _answer(self, engine: Engine, work: Work) -> None:
-        unsettled = {path: self._tried.get(path, "keeps changing") for path in self._retry}
+        left = {**dict.fromkeys(self._retry, "keeps changing"), **self._problems}
+        # What cannot be seen and never was on both sides (a link that leads out of the root) is no news.
+        unsettled = {
+            path: why
+            for path, why in left.items()
+            if path not in self._unseen or engine.ancestor.region([path])
+        }
         for request in work.requests:
-            request.reply.set_result(Synchronised(tuple(sorted(engine.conflicts)), unsettled))
+            if request.task is None:
+                request.reply.set_result(Synchronised(tuple(sorted(engine.conflicts)), unsettled))
+            else:
+                self._perform(engine, request.task, request.reply)
+
+    def _perform(self, engine: Engine, task: Callable[[Engine], object], reply: Future[Any]) -> None:
+        """What somebody asked for besides. A lost link ends the asking, and this loop as well."""
+        try:
+            reply.set_result(task(engine))
+        except (Unavailable, NeedsUser) as error:
+            reply.set_exception(error)
+            raise
+        except DevsyncError as error:
+            reply.set_exception(error)
+        self._tell(engine)
 
     # ------------------------------------------------------------ rules
 
     def _wait_for_git(self, stop: threading.Event) -> None:
-        deadline = self._clock.monotonic() + GIT_LOCK
-        while self._rules.busy() and self._clock.monotonic() < deadline and not stop.is_set():
+        while self._rules.busy() and not stop.is_set():
+            now = self._clock.monotonic()
+            if self._git_since is None:
+                self._git_since = now
+            if now - self._git_since >= GIT_LOCK:
+                return  # a lock that a git left behind must not hold up every cycle
             stop.wait(0.02)
+        self._git_since = None
 
     def _refresh_rules(self, work: Work) -> None:
         asked = any(self._rules.governs(path) for path in (*work.local, *work.remote))
