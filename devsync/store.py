@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from devsync.core.snapshot import Ancestor, Change, Digest, Leaf, RelPath, from_json, to_json
 from devsync.ports import DevsyncError
@@ -38,12 +40,16 @@ class Store:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except (sqlite3.Error, OSError) as error:
+            raise self._unreadable(error) from error
+        try:
             self._open()
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise DevsyncError(
-                f"the project's memory cannot be read: {path}: {error}",
-                hint=f"move {path} away and start again: both sides are compared anew, nothing is deleted",
-            ) from error
+        except sqlite3.Error as error:
+            self._db.close()
+            raise self._unreadable(error) from error
+        except DevsyncError:
+            self._db.close()
+            raise
 
     def _open(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -59,13 +65,17 @@ class Store:
 
     def ancestor(self) -> Ancestor:
         """What both sides last agreed on."""
-        rows = self._db.execute("SELECT path, leaf FROM ancestor")
-        return Ancestor({os.fsdecode(path): leaf for path, text in rows if (leaf := _leaf(text)) is not None})
+        rows = self._read("SELECT path, leaf FROM ancestor")
+        found = ((os.fsdecode(path), self._leaf(text)) for path, text in rows)
+        return Ancestor({path: leaf for path, leaf in found if leaf is not None})
 
     def intents(self) -> list[tuple[str, Change]]:
         """The changes that were begun and not seen to end: (side, change)."""
-        rows = self._db.execute("SELECT side, path, old, new FROM intent")
-        return [(side, Change(os.fsdecode(path), _leaf(old), _leaf(new))) for side, path, old, new in rows]
+        rows = self._read("SELECT side, path, old, new FROM intent")
+        return [
+            (side, Change(os.fsdecode(path), self._leaf(old), self._leaf(new)))
+            for side, path, old, new in rows
+        ]
 
     def begin(self, side: str, changes: Iterable[Change]) -> None:
         """Record that these changes are about to be made on `side`."""
@@ -95,7 +105,7 @@ class Store:
 
     def digests(self) -> dict[RelPath, tuple[Signature, Digest]]:
         """The digests of local files, each with the signature that it holds for."""
-        rows = self._db.execute("SELECT path, size, mtime, inode, ctime, digest FROM digest")
+        rows = self._read("SELECT path, size, mtime, inode, ctime, digest FROM digest")
         return {os.fsdecode(row[0]): ((row[1], row[2], row[3], row[4]), row[5]) for row in rows}
 
     def remember_digests(
@@ -111,8 +121,8 @@ class Store:
 
     def fact(self, name: str) -> str | None:
         """A remembered value, or None."""
-        row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._read("SELECT value FROM fact WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember a value."""
@@ -123,28 +133,39 @@ class Store:
         """Close the file; a second call does nothing."""
         self._db.close()
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db)
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._db.execute("COMMIT" if error is None else "ROLLBACK")
-        if isinstance(error, sqlite3.Error):
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
             raise DevsyncError(
-                f"cannot write the project's memory: {error}", hint="is the disk full?"
+                f"cannot write the project's memory: {self._path}: {error}", hint="is the disk full?"
             ) from error
+
+    def _read(self, query: str, *values: str) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def _leaf(self, text: str) -> Leaf | None:
+        try:
+            return from_json(json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> DevsyncError:
+        return DevsyncError(
+            f"the project's memory cannot be read: {self._path}: {error}",
+            hint=f"move {self._path} away and start again: both sides are compared anew, nothing is deleted",
+        )
 
 
 def _text(leaf: Leaf | None) -> str:
     return json.dumps(to_json(leaf))
-
-
-def _leaf(text: str) -> Leaf | None:
-    return from_json(json.loads(text))
