@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Sequence
 
-from devsync.ports import Connection, Process, Spawn, Terminal, Unavailable
+from devsync.ports import Connection, DevsyncError, Process, Spawn, Terminal
 
 CHUNK = 64 * 1024
 
-_MARK = re.compile(rb"devsync-pid:(\d+)\n")
+_MARK = re.compile(rb"devsync-pid:(\d+)\r?\n")
 
-# The login shell reads the user's profile (conda, modules); then the words replace it, untouched.
-_LAUNCH = """\
-printf 'devsync-pid:%s\\n' $$ >&2
-cd {folder} || exit 125
-case ${{SHELL##*/}} in bash|zsh|ksh|dash|sh) shell=$SHELL ;; *) shell=/bin/sh ;; esac
-exec "$shell" -lc 'exec "$@"' devsync {words}"""
+# The login shell reads the user's profile (conda, modules); then the words replace it, untouched. It
+# goes to the folder once more, since a profile may have left it.
+_LAUNCH = r"""
+printf 'devsync-pid:%s\n' $$ >&2;
+case $1 in '~') folder=$HOME ;; '~/'*) folder=$HOME/${1#??} ;; /*) folder=$1 ;; *) folder=$PWD/$1 ;; esac;
+shift; cd -- "$folder" || exit 125;
+case ${SHELL##*/} in bash|zsh|ksh|dash|sh) shell=$SHELL ;; *) shell=/bin/sh ;; esac;
+exec "$shell" -lc 'cd -- "$0" && exec "$@"' "$folder" "$@"
+""".replace("\n", " ").strip()
 
 
 def command_line(folder: str, words: Sequence[str]) -> str:
-    """The line for the machine's shell that runs `words` in `folder` ('~/' is the home folder)."""
-    if folder == "~":
-        place = '"$HOME"'
-    elif folder.startswith("~/"):
-        place = '"$HOME"/' + shlex.quote(folder[2:])
-    else:
-        place = shlex.quote(folder)
-    return _LAUNCH.format(folder=place, words=" ".join(shlex.quote(word) for word in words))
+    """The line for the machine's shell, whichever it is, that runs `words` in `folder` ('~/' is the home)."""
+    return " ".join(["exec /bin/sh -c", *map(_quoted, (_LAUNCH, "devsync", folder, *words))])
+
+
+def _quoted(word: str) -> str:
+    # Not as shlex does it: between single quotes a backslash counts for fish, and '!' for csh.
+    return "'" + re.sub(r"([\\'!])", r"'\\\1'", word) + "'"
 
 
 class Run:
@@ -42,6 +43,7 @@ class Run:
         self._terminal = terminal is not None
         self._pid: int | None = None
         self._known = threading.Event()
+        self._ended = False
 
     def pump(self, spawn: Spawn, out: Callable[[bytes], None], err: Callable[[bytes], None]) -> None:
         """Carry output to `out` and `err` until it ends; returns then."""
@@ -59,7 +61,9 @@ class Run:
 
     def wait(self) -> int:
         """The command's exit status. Raises Unavailable if the link broke before it ended."""
-        return self._process.wait()
+        status = self._process.wait()
+        self._ended = True
+        return status
 
     def feed(self, data: bytes) -> None:
         """Give it input."""
@@ -77,32 +81,37 @@ class Run:
         """Send a signal to everything that it started."""
         if self._known.wait(5.0) and self._pid is not None:
             name = signal.Signals(number).name.removeprefix("SIG")
-            self._connection.exec(f"kill -s {name} -- -{self._pid}").wait()
+            killer = self._connection.exec(f"kill -s {name} -- -{self._pid}")
+            try:
+                killer.wait()
+            finally:
+                killer.close()
 
     def close(self) -> None:
-        """Hang up: it gets what a closed terminal gives."""
+        """Hang up: if it still runs, it gets what a closed terminal gives."""
         try:
-            self.signal(signal.SIGHUP)
-        except Unavailable:
+            if not self._ended:
+                self.signal(signal.SIGHUP)
+        except DevsyncError:
             pass  # with the link gone, sshd has hung up by itself
-        self._process.close()
+        finally:
+            self._process.close()
 
     def _carry(self, receive: Callable[[int], bytes], give: Callable[[bytes], None], marked: bool) -> None:
-        head = b""
+        if marked:
+            head = self._past_mark(receive)
+            self._known.set()
+            if head:
+                give(head)
         while chunk := receive(CHUNK):
-            if marked:
-                head += chunk.replace(b"\r\n", b"\n") if self._terminal else chunk
-                found = _MARK.search(head)
-                if found is None and len(head) < CHUNK:
-                    continue
-                marked = False
-                if found is not None:
-                    self._pid = int(found[1])
-                    self._known.set()
-                    head = head[: found.start()] + head[found.end() :]
-                chunk = head
-            if chunk:
-                give(chunk)
-        if marked and head:
-            give(head)
-        self._known.set()
+            give(chunk)
+
+    def _past_mark(self, receive: Callable[[int], bytes]) -> bytes:
+        """Read up to the line that names the process; what came with it, without that line."""
+        head = b""
+        while len(head) < CHUNK and (chunk := receive(CHUNK)):
+            head += chunk
+            if found := _MARK.search(head):
+                self._pid = int(found[1])
+                return head[: found.start()] + head[found.end() :]
+        return head
