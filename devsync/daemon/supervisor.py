@@ -31,7 +31,8 @@ class Supervisor:
         self._wish: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.stopping = threading.Event()
         """Set from the first wish to end."""
-        self._failure: DevsyncError | None = None
+        self.failure: DevsyncError | None = None
+        """What made a service fail for good, and with it the daemon."""
 
     def add(self, service: Service, *, reports: bool = False) -> None:
         """Start a service; later ones may rely on earlier ones, which are stopped after them.
@@ -69,8 +70,8 @@ class Supervisor:
 
     def end(self, failure: DevsyncError | None = None) -> None:
         """Make `wait` return; from any thread, also from a signal handler."""
-        if failure is not None and self._failure is None:
-            self._failure = failure
+        if failure is not None and self.failure is None:
+            self.failure = failure
         self.stopping.set()
         self._wish.put(None)
 
@@ -79,8 +80,8 @@ class Supervisor:
         # RACE: a signal handler runs within this very call. To set the event that it waits for could block
         # for ever on the event's own lock; a simple queue is made for that.
         self._wish.get()
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def stop(self) -> None:
         """Stop all services, the last started first, and wait for their threads."""
