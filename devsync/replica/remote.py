@@ -85,13 +85,22 @@ class RemoteReplica:
             self._sftp.close()
             raise
         try:
-            self.greeting: Greeting = self._judged(Greeting.from_json, "hello", root=root, create=create)
+            self.greeting: Greeting = self._greet(root, create)
             if self.greeting.exists and heal:
                 self.helper.call("heal")
         except BaseException:
             self.close()
             raise
         self._folder = os.fsencode(self.greeting.root.rstrip("/"))
+
+    def _greet(self, root: str, create: bool) -> Greeting:
+        try:
+            return self._judged(Greeting.from_json, "hello", root=root, create=create)
+        except Refusal as error:
+            raise ports.NeedsUser(
+                f"the folder {root} on the machine cannot be used: {error.message.partition(': ')[2]}",
+                hint="correct sync.path in devsync.toml, or make that folder, writable for you, on the machine",
+            ) from error
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._given.append(self.helper.ask("rules", rules=rules.to_json()))
