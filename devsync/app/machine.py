@@ -63,7 +63,9 @@ def machine_status(config: Config, environ: Mapping[str, str]) -> MachineStatus:
     with _machine(config, environ) as machine:
         power = machine.power()
         host = machine.address().host if power is Power.RUNNING else None
-    return MachineStatus(machine.provider, power.value, power.billed, host)
+    # A host that is simply there may be somebody else's: nobody can say who pays for it.
+    billed = None if machine.provider == "ssh" else power.billed
+    return MachineStatus(machine.provider, power.value, billed, host)
 
 
 def start_machine(config: Config, environ: Mapping[str, str], progress: Progress) -> None:

@@ -62,10 +62,17 @@ def keepalive(project: Project, *, duration: str | None, clear: bool) -> None:
     """Keep the machine for so long (2h), whatever happens or does not."""
     if clear == (duration is not None):
         raise Misuse("say for how long, or --clear", hint="devsync keepalive 2h")
-    until = None if duration is None else datetime.now(UTC) + timedelta(seconds=seconds(duration))
+    until = None if duration is None else _from_now(seconds(duration))
     with running(project) as client:
         client.call("keepalive", until=None if until is None else until.isoformat())
     if until is None:
         output.note("the machine is deallocated again when it is idle")
     else:
-        output.note(f"the machine is kept until {until.astimezone():%Y-%m-%d %H:%M}")
+        output.note(f"the machine is kept until {until:%Y-%m-%d %H:%M}")
+
+
+def _from_now(duration: float) -> datetime:
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=duration)).astimezone()
+    except OverflowError:
+        raise Misuse("nobody works for so long", hint="devsync keepalive 2h") from None

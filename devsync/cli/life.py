@@ -82,6 +82,9 @@ def start(
         except KeyboardInterrupt:
             _end(project)
             raise
+        except Unavailable as error:
+            _end(project)
+            raise _told_by_the_dead(project) or error from None
         except DevsyncError:
             _end(project)
             raise
@@ -113,13 +116,19 @@ def _launch(project: Project, permissions: dict[str, Any]) -> None:
     with open(read_end, "rb") as pipe:
         line = pipe.readline()
     if not line:
-        said = (state / "daemon.out").read_text(errors="replace").strip()
-        raise DevsyncError(
-            f"the daemon did not start: {said or 'it said nothing'}", hint=f"see {state}/daemon.log"
+        raise _told_by_the_dead(project) or DevsyncError(
+            "the daemon did not start, and did not say why", hint=f"see {state}/daemon.log"
         )
     answer = json.loads(line)
     if "error" in answer:
         raise Refused(answer["error"])
+
+
+def _told_by_the_dead(project: Project) -> DevsyncError | None:
+    """The last words of a daemon that ended by itself; None if it said nothing."""
+    words = (project.state() / "daemon.out").read_text(errors="replace").strip()
+    message, _, hint = words.removeprefix("devsync: ").partition("\n\nhint: ")
+    return DevsyncError(f"the daemon ended: {message}", hint=hint) if words else None
 
 
 def _private(path: str, flags: int) -> int:
@@ -178,7 +187,8 @@ def _asked(error: Refused) -> bool:
 
 def _welcome(status: dict[str, Any]) -> None:
     sync, machine = status["sync"], status["machine"]
-    output.note(f"{status['project']}: {sync['files']} files are the same here and on {machine['host']}")
+    files = "1 file is" if sync["files"] == 1 else f"{sync['files']} files are"
+    output.note(f"{status['project']}: {files} the same here and on {machine['host']}")
     for tunnel in status["tunnels"]:
         wanted = (
             f" (port {tunnel['wanted']} is taken)" if tunnel["wanted"] not in (0, tunnel["local"]) else ""

@@ -51,14 +51,15 @@ def start(project: Project, *, as_json: bool) -> None:
     if as_json:
         output.document(asdict(answer))
     else:
-        output.note(f"the machine is {answer.state}; it is billed until it is deallocated")
+        costs = "; it is billed until it is deallocated" if answer.billed else ""
+        output.note(f"the machine is {answer.state}{costs}")
 
 
 @vm.command()
 @json_option
 @pass_project
 def deallocate(project: Project, *, as_json: bool) -> None:
-    """Let it go, and wait until the cloud says that it is deallocated."""
+    """Let it go, until the cloud says so: then it costs nothing."""
     from devsync.app.machine import deallocate_machine, machine_status
 
     config = project.config()

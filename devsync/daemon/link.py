@@ -97,6 +97,8 @@ class Link:
 
     def deallocate(self, stop: threading.Event) -> None:
         """Let the machine go and see that it is deallocated. Raises DevsyncError if it is not."""
+        if self._machine.provider == "ssh":  # it has no power switch, and says so: nothing else changes
+            self._machine.deallocate(stop, self._progress)
         self.rest()
         with self._gate:
             self._machine.deallocate(stop, self._progress)
