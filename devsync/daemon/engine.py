@@ -232,18 +232,16 @@ class Engine:
         """
         hidden = {change.path for side, change in self._intents if within(change.path, looks[side].problems)}
         seen = [(side, change) for side, change in self._intents if change.path not in hidden]
-        agreed: dict[RelPath, Leaf | None] = {}
-        unmade: set[RelPath] = set()
-        for side, change in seen:
-            now = looks[side].leaves.get(change.path)
-            if now == change.new:
-                agreed.setdefault(change.path, now)
-            elif now == change.old:
-                unmade.add(change.path)
-            else:  # edited before or after ours, who knows: with nothing agreed on, nobody is overruled
+        held = [looks[side].leaves.get(change.path) for side, change in seen]
+        agreed = {change.path: now for (_, change), now in zip(seen, held, strict=True) if now == change.new}
+        made = set(agreed)
+        for (_, change), now in zip(seen, held, strict=True):
+            if now != change.new and change.path in made:
+                agreed[change.path] = change.old  # half of a merge, see _conclude
+            elif now not in (change.old, change.new):
+                # Edited before ours or after, who knows: with nothing agreed on, nobody is overruled.
                 agreed[change.path] = None
-        known = [(path, leaf) for path, leaf in agreed.items() if path not in unmade]
-        self._settle(known, [(side, change.path) for side, change in seen])
+        self._settle(list(agreed.items()), [(side, change.path) for side, change in seen])
         self._intents = [(side, change) for side, change in self._intents if change.path in hidden]
 
     def _stop_storms(self, plan: Plan, allowed: bool) -> frozenset[RelPath]:
@@ -314,6 +312,11 @@ class Engine:
         undone = {change.path for _, change, outcome in outcomes if not outcome.done}
         problems.update((change.path, out.problem) for _, change, out in outcomes if out.problem)
         done = [(change.path, change.new) for _, change, _ in outcomes if change.path not in undone]
+        # Half of a merge: what was made on one side contains what the other side held until just now.
+        halves = undone.intersection(change.path for _, change, outcome in outcomes if outcome.done)
+        done += [
+            (change.path, change.old) for _, change, out in outcomes if change.path in halves and not out.done
+        ]
         self._settle(done, [(side, change.path) for side, change, _ in outcomes])
         return {path for path in undone if path not in problems}
 
