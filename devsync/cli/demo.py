@@ -203,7 +203,7 @@ class _Stage:
         return str(self._status()["machine"]["state"])
 
     def _devsync(self, *words: str, expect: int = 0) -> str:
-        return self._execute([sys.executable, "-m", "devsync", *words], expect)
+        return self._execute([sys.executable, "-P", "-m", "devsync", *words], expect)
 
     def _execute(self, words: list[str], expect: int = 0) -> str:
         done = subprocess.run(
@@ -233,7 +233,7 @@ class _Stage:
             if (self._project / "devsync.toml").exists():
                 for words in (["stop", "--timeout", "5s"], ["vm", "deallocate"]):
                     subprocess.run(
-                        [sys.executable, "-m", "devsync", *words],
+                        [sys.executable, "-P", "-m", "devsync", *words],
                         cwd=self._project,
                         env=self._environ,
                         stdin=subprocess.DEVNULL,

@@ -96,7 +96,8 @@ def _launch(project: Project, permissions: dict[str, Any]) -> None:
     import json
 
     state = project.state()
-    words = [sys.executable, "-m", "devsync", "-C", str(project.root()), "start", "--foreground"]
+    # -P: no file of the project may pass for a module of Python's.
+    words = [sys.executable, "-P", "-m", "devsync", "-C", str(project.root()), "start", "--foreground"]
     for name in PERMISSIONS:
         value = permissions.get(name)
         if value:

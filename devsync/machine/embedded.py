@@ -110,7 +110,7 @@ class EmbeddedMachine:
             with self._folder.log.open("wb") as log:
                 launcher = subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "devsync.machine.embedded_server", "--detach"),
+                        *(sys.executable, "-P", "-m", "devsync.machine.embedded_server", "--detach"),
                         *("--state", self._folder.path, "--home", self._folder.home),
                     ],
                     cwd=Path(devsync.__file__).parent.parent,

@@ -61,7 +61,7 @@ class Project:
         self, *words: str, expect: int | None = 0, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a devsync command to its end."""
-        done = self._execute([sys.executable, "-m", "devsync", *words], expect, timeout)
+        done = self._execute([sys.executable, "-P", "-m", "devsync", *words], expect, timeout)
         assert "Traceback" not in done.stderr + done.stdout
         return done
 

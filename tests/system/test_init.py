@@ -17,7 +17,7 @@ from devsync.config import Config
 def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     """`devsync init` with nobody there to answer."""
     return subprocess.run(
-        [sys.executable, "-m", "devsync", "-C", str(folder), "init", *flags],
+        [sys.executable, "-P", "-m", "devsync", "-C", str(folder), "init", *flags],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -153,7 +153,7 @@ def test_questions_on_a_terminal(folder: Path) -> None:
     ours, theirs = pty.openpty()
     with open(ours, "r+b", buffering=0) as terminal:
         process = subprocess.Popen(
-            [sys.executable, "-m", "devsync", "-C", str(folder), "init"],
+            [sys.executable, "-P", "-m", "devsync", "-C", str(folder), "init"],
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=theirs,

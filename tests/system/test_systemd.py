@@ -68,7 +68,7 @@ def test_systemd_is_told_that_it_is_up_and_that_it_goes(tmp_path: Path) -> None:
             address = str(tmp_path / "run" / "notify")
             systemd.bind(address)
             daemon = subprocess.Popen(
-                [sys.executable, "-m", "devsync", "-C", str(project.root), "start", "--foreground"],
+                [sys.executable, "-P", "-m", "devsync", "-C", str(project.root), "start", "--foreground"],
                 env={**project.environ, "NOTIFY_SOCKET": address},
                 cwd="/",
             )
