@@ -17,6 +17,9 @@ Digest = str
 ROOT: RelPath = ""
 """The root itself, as a hint, a scope or the place of a problem; never the path of a leaf."""
 
+WRITING = "still being written"
+"""The problem of a look that passes by itself."""
+
 
 @dataclass(frozen=True)
 class File:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Tuple  # noqa: UP035 (as below)
 
-from devsync.core.snapshot import Digest, File, Leaf, Link, RelPath
+from devsync.core.snapshot import WRITING, Digest, File, Leaf, Link, RelPath
 from devsync.replica.walk import Blocked
 
 Signature = Tuple[int, int, int, int]  # noqa: UP006 (an alias is evaluated: Python 3.8)
@@ -20,13 +20,19 @@ Signature = Tuple[int, int, int, int]  # noqa: UP006 (an alias is evaluated: Pyt
 RACY = 2_000_000_000
 """A stamp this young, in ns, may stand for two contents (git's racy rule): not remembered."""
 
+QUIET = 20_000_000
+"""A file that was changed within so many ns may still be being written: a look waits that long, once."""
+
 BLOCK = 1 << 20
 
 _KINDS = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "FIFO", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
 class Busy(Blocked):
-    """The file changed while it was read."""
+    """The file is being written, as far as one can tell."""
+
+    def __init__(self) -> None:
+        super().__init__(WRITING)
 
 
 class IsFolder(Exception):
@@ -115,6 +121,11 @@ class Digests:
         raise Special(special(info.st_mode))
 
 
+def is_young(info: os.stat_result) -> bool:
+    """Whether the file was changed within the last moment. A stamp of the future says nothing."""
+    return 0 <= time.time_ns() - info.st_ctime_ns < QUIET
+
+
 def special(mode: int) -> str:
     """What to call something that is neither file nor folder nor link."""
     return _KINDS.get(stat.S_IFMT(mode), "special file")
@@ -125,7 +136,7 @@ def read_digest(folder: int, name: str, seen: Signature) -> Digest:
     descriptor = open_file(folder, name)
     try:
         if signature(os.fstat(descriptor)) != seen:
-            raise Busy("still being written")
+            raise Busy
         digest = hashlib.sha256()
         left = seen[0]
         while left >= 0:  # no further than a file that grows, grew by its first byte
@@ -135,7 +146,7 @@ def read_digest(folder: int, name: str, seen: Signature) -> Digest:
             digest.update(block)
             left -= len(block)
         if signature(os.fstat(descriptor)) != seen:
-            raise Busy("still being written")
+            raise Busy
         return digest.hexdigest()
     finally:
         os.close(descriptor)

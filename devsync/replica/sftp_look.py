@@ -16,7 +16,19 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from devsync.core.ignore import Folder, Rules
-from devsync.core.snapshot import ROOT, Digest, File, Leaf, Link, RelPath, Snapshot, parents, proper, within
+from devsync.core.snapshot import (
+    ROOT,
+    WRITING,
+    Digest,
+    File,
+    Leaf,
+    Link,
+    RelPath,
+    Snapshot,
+    parents,
+    proper,
+    within,
+)
 from devsync.ports import Attributes, Halted, Pending, Sftp
 from devsync.replica.digests import special
 from devsync.replica.tree import MAX_DEPTH
@@ -235,7 +247,7 @@ class SftpLook:
         if isinstance(digest, OSError) or isinstance(after, OSError):
             return _unreadable(digest if isinstance(digest, OSError) else after)
         if (before.size, before.mtime, before.mode) != (after.size, after.mtime, after.mode):
-            return "still being written"
+            return WRITING
         if before.mtime < clock - GRAIN:
             self._known[path] = _Known(before.size, before.mtime, digest)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from devsync.core.ignore import Folder, Rules
 from devsync.core.snapshot import ROOT, Change, Leaf, Link, Outcome, RelPath, Snapshot, proper, within
 from devsync.replica import trash
 from devsync.replica.commit import Commit, Step, no_step
-from devsync.replica.digests import Busy, Digests, special
+from devsync.replica.digests import QUIET, Busy, Digests, is_young, special
 from devsync.replica.home import Home, read_digests, read_marker
 from devsync.replica.walk import FOLDER, Blocked, RootGone, link_refusal, open_root, parent, told
 
@@ -40,11 +41,13 @@ class Tree:
             look = _Look(root, rules, self.digests, self._step)
             if scope is None or ROOT in scope:
                 look.folder(root, rules.top())
+                look.settle()
                 if not look.problems:
                     self.digests.forget_all_but(look.leaves)
             else:
                 for path in _outermost(scope):
                     look.at(path)
+                look.settle()
             return Snapshot(look.leaves, look.problems, look.skipped)
         finally:
             os.close(root)
@@ -115,6 +118,18 @@ class _Look:
         self._rules = rules
         self._digests = digests
         self._step = step
+        self._young: list[RelPath] | None = []  # None: there was time enough
+
+    def settle(self) -> None:
+        """Look at what was changed a moment ago, now that it had time to be written to its end.
+
+        Editors empty a file and write it anew; what is between the two is nobody's content.
+        """
+        young, self._young = self._young, None
+        if young:
+            time.sleep(QUIET / 1e9)
+            for path in young:
+                self.at(path)
 
     def at(self, path: RelPath) -> None:
         """Look at one path and below it. What an ignored folder holds, or no folder, is not there."""
@@ -187,7 +202,11 @@ class _Look:
     def _leaf(self, folder: int, name: str, path: RelPath, info: os.stat_result) -> None:
         mode = info.st_mode
         try:
-            if stat.S_ISREG(mode):
+            if stat.S_ISREG(mode) and is_young(info):
+                if self._young is None:
+                    raise Busy
+                self._young.append(path)
+            elif stat.S_ISREG(mode):
                 self.leaves[path] = self._digests.file(folder, name, path, info)
             elif stat.S_ISLNK(mode):
                 target = os.readlink(name, dir_fd=folder)
