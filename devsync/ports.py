@@ -6,6 +6,7 @@ The errors, by what is to be done about them (a problem of one path is data, nev
     ├── Unavailable           the network, the machine or the daemon is away; comes back by itself (3)
     ├── NeedsUser             login refused, host key unknown: stays down until somebody acts (3)
     │   └── Halted            a safety stop; nothing was applied (4)
+    │       └── Owned         the folder is another devsync's
     ├── Misuse                bad usage or bad configuration (2)
     └── Unfinished            done, but conflicts are open (5)
 
@@ -23,6 +24,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from devsync.core.ignore import Rules as Rules  # noqa: PLC0414 (part of the seams)
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
+from devsync.core.version import Version
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -56,6 +58,15 @@ class Halted(NeedsUser):
     """A safety stop: what was seen looks like an accident, and nothing was applied."""
 
     exit_status = 4
+
+
+class Owned(Halted):
+    """A folder is, or has become, another devsync's, which the message names."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message, hint="stop it there ('devsync stop'), or take the folder: devsync start --take-over"
+        )
 
 
 class Misuse(DevsyncError):
@@ -95,8 +106,19 @@ class Replica(Protocol):
     """Files, wherever they are. One owner, one thread; every call may raise Unavailable.
 
     A replica never touches anything outside its root, never follows a symbolic link, and refuses
-    paths that are not `proper`.
+    paths that are not `proper`. From `claim` on, each call that looks or changes raises Owned, with
+    nothing changed, once somebody else has claimed the folder, and Halted once it is another folder.
     """
+
+    def claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        """Make this side ours, then finish what a commit that died has left.
+
+        Owned if another `owner` lives there, unless `take_over`; `name` is what people are told of us. The
+        same owner may claim again, which ends his earlier claim. `close` gives a claim back.
+        """
+
+    def beat(self) -> None:
+        """Show that we live. May be called while a staging consumes chunks."""
 
     def set_rules(self, rules: Rules) -> None:
         """What is mirrored from now on; the rest is invisible to `scan`."""
@@ -129,27 +151,11 @@ class Replica(Protocol):
         """Release what is held; a second call does nothing."""
 
 
-class OldVersion(Protocol):
-    """What was replaced or deleted. `time` is in seconds since 1970, of that side's clock."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def path(self) -> RelPath: ...
-    @property
-    def leaf(self) -> Leaf | None: ...
-    @property
-    def time(self) -> float: ...
-    @property
-    def reason(self) -> str:
-        """replaced, deleted, or recovered (an edit that nobody had seen)."""
-
-
 @runtime_checkable
 class Trash(Protocol):
     """A replica whose old versions can be asked for."""
 
-    def versions(self) -> Sequence[OldVersion]:
+    def versions(self) -> Sequence[Version]:
         """Every old version that is kept, the oldest first."""
 
     def restage(self, version: str) -> Leaf:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from devsync import __version__
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, open_remote
+from devsync.app.sides import Connector, LocalSide, guard, open_remote
 from devsync.config import Config
 from devsync.core.idle import Policy
 from devsync.core.ignore import Rules
@@ -143,7 +143,11 @@ class _Daemon:
             watchers=[watch, remote_watch],
             inbox=self._inbox,
             board=self._board,
-            policy=SyncPolicy(Mode(self._config.sync.mode), self._config.sync.max_deletions),
+            policy=SyncPolicy(
+                Mode(self._config.sync.mode),
+                self._config.sync.max_deletions,
+                guard(self._config.sync.allow_secrets),
+            ),
             clock=self._clock,
             activity=self._activities.seen,
             permission=self._permission,

@@ -1,20 +1,22 @@
-"""One push or pull, with no daemon."""
+"""One push or pull, or one question to both sides, with no daemon."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, open_remote
+from devsync.app.sides import Connector, LocalSide, guard, open_remote
 from devsync.config import Config
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
 from devsync.daemon.lock import ProjectLock
 from devsync.daemon.sync import MARK, ROUNDS
+from devsync.daemon.tasks import TASKS
 from devsync.folders import state_dir
 from devsync.ports import Connection, Machine, Power, Progress, Unavailable
 from devsync.replica.rules import ProjectRules
@@ -30,6 +32,7 @@ class Once:
     changes: list[dict[str, str]]
     conflicts: tuple[RelPath, ...]
     problems: dict[RelPath, str] = field(default_factory=dict)
+    held: dict[RelPath, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """The document of `push --json`."""
@@ -39,6 +42,7 @@ class Once:
             "changes": self.changes,
             "conflicts": list(self.conflicts),
             "problems": self.problems,
+            "held": self.held,
         }
 
 
@@ -59,6 +63,24 @@ def synchronise_once(
     rejoin: bool,
 ) -> Once:
     """One synchronisation in one direction, with no daemon. The machine must run."""
+    permission = Permission(accept_deletions, rejoin)
+    with _opened(config, environ, accept_host_key, permission) as engine:
+        progress("comparing both sides")
+        return _bring_over(engine, Direction(direction), permission, dry_run)
+
+
+def ask_once(config: Config, environ: Mapping[str, str], task: str, args: Mapping[str, Any]) -> object:
+    """What `task`, one of TASKS, answers with no daemon. The machine must run."""
+    with _opened(config, environ, None, Permission()) as engine:
+        engine.look(None, None)
+        return TASKS[task](engine, args)
+
+
+@contextmanager
+def _opened(
+    config: Config, environ: Mapping[str, str], accept_host_key: str | None, permission: Permission
+) -> Iterator[Engine]:
+    """Both sides, known to each other, for as long as the project's lock is held."""
     state = state_dir(config.root, environ)
     lock = ProjectLock(state / "lock")
     with ExitStack() as stack:
@@ -84,19 +106,16 @@ def synchronise_once(
             explain=rules.deleted_by_git,
             meter=_NoMeter(),
             clock=time.monotonic,
+            guard=guard(config.sync.allow_secrets),
         )
-        permission = Permission(accept_deletions, rejoin)
         engine.identify(permission)
-        progress("comparing both sides")
-        return _bring_over(engine, Direction(direction), permission, dry_run)
+        yield engine
 
 
 def _bring_over(engine: Engine, direction: Direction, permission: Permission, dry_run: bool) -> Once:
     if dry_run:
         plan = engine.look(None, None).only(direction)
-        return Once(
-            direction.value, True, _changes(plan), tuple(sorted(engine.conflicts)), dict(engine.unknown)
-        )
+        return _once(engine, direction, True, _changes(plan), engine.unknown)
     done: dict[RelPath, dict[str, str]] = {}
     for _ in range(ROUNDS):
         result = engine.cycle(None, None, direction=direction, permission=permission)
@@ -105,7 +124,18 @@ def _bring_over(engine: Engine, direction: Direction, permission: Permission, dr
             break
     left = dict.fromkeys(result.again, "keeps changing") | dict(result.problems)
     made = [change for path, change in done.items() if path not in left]
-    return Once(direction.value, False, made, tuple(sorted(engine.conflicts)), left)
+    return _once(engine, direction, False, made, left)
+
+
+def _once(
+    engine: Engine,
+    direction: Direction,
+    dry_run: bool,
+    changes: list[dict[str, str]],
+    problems: Mapping[RelPath, str],
+) -> Once:
+    conflicts = tuple(sorted(engine.conflicts))
+    return Once(direction.value, dry_run, changes, conflicts, dict(problems), dict(engine.held))
 
 
 def _changes(plan: Plan) -> list[dict[str, str]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from devsync.config import Config
+from devsync.core.ignore import Rules
 from devsync.core.snapshot import RelPath, Snapshot
-from devsync.ports import Address, Connection, Machine, Replica, Sftp
+from devsync.daemon.guard import Guard
+from devsync.ports import Address, Connection, Machine, Replica, Sftp, Trash
 from devsync.replica.digests import Digests
 from devsync.replica.local import LocalReplica
+from devsync.replica.patterns import patterns_to_rules
 from devsync.store import Store
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,12 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
     return _OnConnection(remote, connection)
 
 
+def guard(allowed: Sequence[str]) -> Guard:
+    """Holds credentials back, except in the paths that these patterns, as in .gitignore, name."""
+    rules = Rules(own=tuple(patterns_to_rules(allowed)))
+    return Guard(lambda path: not rules.visible(path, is_folder=False))
+
+
 class _OnConnection:
     """A replica that closes the connection that it alone uses."""
 
@@ -85,6 +94,9 @@ class _OnConnection:
         self.set_rules, self.scan = replica.set_rules, replica.scan
         self.supply, self.staging, self.apply = replica.supply, replica.staging, replica.apply
         self.marker, self.write_marker = replica.marker, replica.write_marker
+        if isinstance(replica, Trash):
+            self.versions, self.restage = replica.versions, replica.restage
+            self.prune_trash = replica.prune_trash
 
     def interrupt(self) -> None:
         self._replica.interrupt()
@@ -105,6 +117,8 @@ class LocalSide:
         replica = self._replica
         self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
         self.apply, self.marker, self.write_marker = replica.apply, replica.marker, replica.write_marker
+        self.versions, self.restage = replica.versions, replica.restage
+        self.prune_trash = replica.prune_trash
         self.interrupt, self.close = replica.interrupt, replica.close
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:

@@ -40,6 +40,17 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "push": Entry("devsync.cli.sync", "push", "Bring what changed here to the machine, once."),
     "pull": Entry("devsync.cli.sync", "pull", "Bring what changed on the machine here, once."),
+    "diff": Entry("devsync.cli.conflicts", "diff", "What differs between the sides now, one line a path."),
+    "conflicts": Entry(
+        "devsync.cli.conflicts", "conflicts", "The files that both sides changed, and that were left alone."
+    ),
+    "resolve": Entry(
+        "devsync.cli.conflicts", "resolve", "End conflicts; the version that loses goes to the trash."
+    ),
+    "history": Entry(
+        "devsync.cli.history", "history", "The versions that devsync has replaced or deleted, newest first."
+    ),
+    "restore": Entry("devsync.cli.history", "restore", "Bring an old version of a file back."),
     "run": Entry("devsync.cli.run", "run", "Run COMMAND in the project's folder on the machine."),
     "idle": Entry("devsync.cli.idle", "idle", "Show whether the machine is busy, and every sign of work."),
     "keepalive": Entry(

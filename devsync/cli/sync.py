@@ -86,3 +86,5 @@ def _print(once: Once) -> None:
     there = "here" if once.direction == "pull" else "there"
     done = "would be changed" if once.dry_run else "changed"
     output.note(f"{len(once.changes)} files {done} {there}")
+    for path, why in sorted(once.held.items()):
+        output.note(f"left alone: {path}: {why}")

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devsync.core.snapshot import Change, RelPath, within
+from devsync.core.version import Version
 from devsync.daemon.conflicts import shown
 from devsync.daemon.engine import LOCAL, REMOTE, Engine
-from devsync.ports import DevsyncError, OldVersion, Trash
+from devsync.ports import DevsyncError, Trash
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ def prune(engine: Engine, keep: float, size: int) -> None:
                 log.info("threw away the old versions of %d commits on the %s side", thrown, side)
 
 
-def _versions(engine: Engine, path: RelPath | None, only: str | None) -> list[tuple[str, OldVersion]]:
+def _versions(engine: Engine, path: RelPath | None, only: str | None) -> list[tuple[str, Version]]:
     """(side, version), the newest first."""
-    found: list[tuple[str, OldVersion]] = []
+    found: list[tuple[str, Version]] = []
     for side in (LOCAL, REMOTE):
         replica = engine.sides[side]
         if only not in (None, side):

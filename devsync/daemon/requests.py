@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from devsync.daemon.board import Board, Facts, Trouble
 from devsync.daemon.control import Handler, Session
@@ -20,6 +20,7 @@ from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.link import Link
 from devsync.daemon.status import Identity, as_json, state
 from devsync.daemon.supervisor import Supervisor
+from devsync.daemon.tasks import TASKS
 from devsync.ports import Connection, DevsyncError, Misuse, NeedsUser, Terminal, Unavailable
 
 PATIENCE = 0.25
@@ -42,6 +43,8 @@ class RunningCommand(Protocol):
     def signal(self, number: int) -> None: ...
     def close(self) -> None: ...
 
+
+T = TypeVar("T")
 
 StartCommand = Callable[[Connection, Sequence[str], Terminal | None], RunningCommand]
 
@@ -74,6 +77,7 @@ def handlers(parts: Parts) -> dict[str, Handler]:
         "deallocate": requests.deallocate,
         "stop": requests.stop,
         "run": requests.run,
+        **{name: requests.task(name) for name in TASKS},
     }
 
 
@@ -93,14 +97,14 @@ class _Requests:
         """Tell each change, for ever; or `until` one more synchronisation than `beyond` is complete."""
         seen = -1
         while True:
-            seen, facts = self._parts.board.wait(seen, 2.0)
+            seen, facts = self._parts.board.wait(seen, LOOK_UP)
             session.event(self._status(facts))
             if args.get("until") == "synchronised":
                 self._raise_trouble(facts)
                 if facts.sync.synchronised > int(args.get("beyond", 0)):
                     return self._status(facts)
             if self._parts.supervisor.stopping.wait(PATIENCE if args.get("until") is None else 0.05):
-                raise Unavailable("the daemon is stopping", hint="devsync start")
+                raise self._ending()
 
     def _raise_trouble(self, facts: Facts) -> None:
         for trouble in facts.troubles.values():
@@ -121,6 +125,15 @@ class _Requests:
     def flush(self, session: Session, args: dict[str, Any]) -> object:
         answer = self._flush(session, args.get("timeout"))
         return {"conflicts": list(answer.conflicts), "unsettled": answer.unsettled}
+
+    def task(self, name: str) -> Handler:
+        """One of TASKS, done by the sync loop."""
+
+        def handle(session: Session, args: dict[str, Any]) -> object:
+            inbox = self._parts.inbox
+            return self._behind(session, lambda: inbox.ask(lambda engine: TASKS[name](engine, args)), None)
+
+        return handle
 
     def keepalive(self, _session: Session, args: dict[str, Any]) -> object:
         until = args.get("until")
@@ -177,11 +190,15 @@ class _Requests:
 
     def _flush(self, session: Session, timeout: float | None) -> Synchronised:
         """Wait until everything that was changed before now is on the other side, if there is hope for it."""
+        return self._behind(session, self._parts.inbox.request, timeout)
+
+    def _behind(self, session: Session, ask: Callable[[], Future[T]], timeout: float | None) -> T:
+        """What comes of a request that stands behind a barrier."""
         self._stop_without_hope()
         trouble = self._parts.board.read().troubles.get("link")
         if trouble is not None:
             session.event({"progress": f"{trouble.message}; waiting for the machine"})
-        reply = self._parts.inbox.request()
+        reply = ask()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = LOOK_UP if deadline is None else max(0.0, deadline - time.monotonic())
@@ -196,13 +213,16 @@ class _Requests:
         """Nothing can be carried over before somebody acts: whoever waits is told so."""
         facts = self._parts.board.read()
         if self._parts.supervisor.stopping.is_set():
-            raise Unavailable("the daemon is stopping", hint="devsync start")
+            raise self._ending()
         if not self._parts.link.wanted:
             raise Unavailable(f"the machine is {facts.link.power}", hint="devsync start brings it back")
         for service in ("link", "sync"):
             trouble = facts.troubles.get(service)
             if trouble is not None and trouble.needs_user:
                 raise _Told(trouble)
+
+    def _ending(self) -> DevsyncError:
+        return self._parts.supervisor.failure or Unavailable("the daemon is stopping", hint="devsync start")
 
     def _late(self) -> Unavailable:
         troubles = self._parts.board.read().troubles.values()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from devsync.core.reconcile import Mode
 from devsync.core.safety import Deletions
@@ -15,7 +16,7 @@ from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
 from devsync.daemon.guard import Guard
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
-from devsync.ports import Clock, Halted, NeedsUser, Replica, Rules, Unavailable
+from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class SyncLoop:
         self._next_full = 0.0
         self._retry: set[RelPath] = set()
         self._problems: dict[RelPath, str] = {}
+        self._held: dict[RelPath, str] = {}  # shown with the problems, and never tried again
         self._unseen: set[RelPath] = set()  # the problems that are of looking, not of changing
         self._whole = 0  # full cycles that left nothing undone
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
@@ -217,14 +219,24 @@ class SyncLoop:
             if result.complete:
                 self._whole += 1
         self._post(
-            files=len(engine.ancestor),
             pending=len(result.again) + len(result.later),
-            in_flight=0,
-            conflicts=len(engine.conflicts),
-            held=len(engine.held),
             last_sync=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
+        self._tell(engine)
         return result
+
+    def _tell(self, engine: Engine) -> None:
+        """Say what the engine knows by now; what it has begun to hold back is logged once."""
+        for path, why in engine.held.items():
+            if path not in self._held:
+                log.warning("%s: %s", ascii(path), why)
+        self._held = dict(engine.held)
+        self._post(
+            files=len(engine.ancestor),
+            in_flight=0,
+            conflicts=len(engine.conflicts),
+            held=len(self._held),
+        )
 
     def _mark(self) -> None:
         """Remember the commit up to which git's deletions are known: a branch may change while we are off."""
@@ -261,7 +273,7 @@ class SyncLoop:
         self._problems = {**kept, **result.problems}
         self._unseen = self._unseen.intersection(kept).union(engine.unknown)
         self._retry = {path for path in self._retry if not within(path, looked)} | result.later | set(fresh)
-        self._post(problems=self._problems)
+        self._post(problems={**self._problems, **self._held})
 
     def _answer(self, engine: Engine, work: Work) -> None:
         left = {**dict.fromkeys(self._retry, "keeps changing"), **self._problems}

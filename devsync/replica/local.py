@@ -10,11 +10,12 @@ from pathlib import Path
 from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
+from devsync.core.version import Version
 from devsync.replica import trash
 from devsync.replica.commit import Step, no_step
 from devsync.replica.digests import BLOCK, Digests, open_file, signature
 from devsync.replica.home import Home, discard, write_all
-from devsync.replica.trash import Version
+from devsync.replica.owner import Taken
 from devsync.replica.tree import Tree
 from devsync.replica.walk import Blocked, RootGone, open_root, parent, told
 
@@ -28,22 +29,24 @@ class LocalReplica:
         digests: Digests | None = None,
         *,
         create: bool = False,
-        heal: bool = True,
         step: Step = no_step,
     ) -> None:
-        """A root that is gone is Halted, now or later.
-
-        `heal` finishes what a commit that died has left: only for the one who owns the folder.
-        """
+        """A root that is gone is Halted, now or later."""
         self.root = root
         self.tree = Tree(str(root), digests, step)
         self._rules = Rules()
         if create:
             root.mkdir(parents=True, exist_ok=True)
-        if heal:
-            with _translated(), self.tree.home() as home:
-                trash.recover(home, self.tree.digests)
-                home.clear_staging()
+        with _translated(), self.tree.home():
+            pass  # made now, so that whatever is wrong with the folder is known at once
+
+    def claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        with _translated():
+            self.tree.claim(owner, name, take_over)
+
+    def beat(self) -> None:
+        with _translated():
+            self.tree.beat()
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._rules = rules if isinstance(rules, Rules) else Rules.from_json(rules.to_json())
@@ -68,7 +71,7 @@ class LocalReplica:
             return self.tree.marker()
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
-        with _translated(), self.tree.home() as home:
+        with _translated(), self.tree.owned() as home:
             home.write_marker(marker)
 
     def versions(self) -> list[Version]:
@@ -83,14 +86,14 @@ class LocalReplica:
 
     def prune_trash(self, days: float = trash.DAYS, size: int = trash.SIZE) -> int:
         """Throw away versions older than `days`, and the oldest beyond `size` bytes."""
-        with _translated(), self.tree.home() as home:
+        with _translated(), self.tree.owned() as home:
             return trash.prune(home, self.tree.root, days, size)
 
     def interrupt(self) -> None:
         """A disk does not block for long."""
 
     def close(self) -> None:
-        """Nothing is held between two calls."""
+        self.tree.release()
 
 
 class LocalStaging:
@@ -167,7 +170,7 @@ def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:
 
 
 class _translated_root:
-    """A root that is gone is a safety stop."""
+    """A root that is gone, or somebody else's, is a safety stop."""
 
     def __enter__(self) -> None:
         pass
@@ -177,6 +180,8 @@ class _translated_root:
             raise ports.Halted(
                 str(error), hint="bring it back, or start again from an empty folder"
             ) from error
+        if isinstance(error, Taken):
+            raise ports.Owned(f"the project folder {error}") from error
 
 
 class _translated(_translated_root):

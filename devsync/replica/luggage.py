@@ -15,10 +15,12 @@ from devsync.replica.channel import HelperChannel
 TRAVELLING = (
     "devsync.core.snapshot",
     "devsync.core.ignore",
+    "devsync.core.version",
     "devsync.replica.walk",
     "devsync.replica.digests",
     "devsync.replica.atomic",
     "devsync.replica.home",
+    "devsync.replica.owner",
     "devsync.replica.trash",
     "devsync.replica.commit",
     "devsync.replica.tree",

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from devsync import ports
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot, from_json
+from devsync.core.version import Version
 from devsync.replica import trash, wire
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.luggage import command_line, start_helper
-from devsync.replica.trash import Version
 from devsync.replica.walk import told
 
 T = TypeVar("T")
@@ -21,6 +21,9 @@ T = TypeVar("T")
 AHEAD_BYTES = 16 << 20
 AHEAD_FILES = 256
 """So much is asked for before the first of it has been taken."""
+
+RELEASE = 2.0
+"""Seconds that giving the folder back may take at the end."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,15 @@ class Greeting:
     free: int
     exists: bool
     temporary_disk: bool
+    inside: str
+    """The folder of another project that `root` lies in; empty if there is none."""
 
     @staticmethod
     def from_json(value: Any) -> Greeting:
         """ValueError for anything that no helper says."""
         if not isinstance(value, dict):
             raise ValueError("no greeting")
-        texts = {name: wire.text(value.get(name)) for name in ("platform", "home")}
+        texts = {name: wire.text(value.get(name)) for name in ("platform", "home", "inside")}
         root, version = value.get("root"), value.get("python")
         numbers = {name: value.get(name) for name in ("euid", "free")}
         facts = {name: value.get(name) for name in ("exists", "temporary_disk")}
@@ -67,16 +72,14 @@ class RemoteReplica:
         root: str,
         *,
         create: bool = False,
-        heal: bool = True,
         verbs: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> None:
         """Bring the helper to life. `root` may begin with `~`; it is made if `create`. See `greeting`.
 
-        `heal` finishes what a commit that died has left: only for the one who owns the folder.
-
         Raises Unavailable; DevsyncError if there is no Python that can run the helper.
         """
         self._sftp = open_sftp()
+        self._claimed = False
         self._given: list[Answer] = []
         self._told: tuple[int, Mapping[RelPath, Leaf]] = (0, {})  # the last look at everything
         try:
@@ -86,8 +89,6 @@ class RemoteReplica:
             raise
         try:
             self.greeting: Greeting = self._greet(root, create)
-            if self.greeting.exists and heal:
-                self.helper.call("heal")
         except BaseException:
             self.close()
             raise
@@ -101,6 +102,13 @@ class RemoteReplica:
                 f"the folder {root} on the machine cannot be used: {error.message.partition(': ')[2]}",
                 hint="correct sync.path in devsync.toml, or make that folder, writable for you, on the machine",
             ) from error
+
+    def claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        self._judged(lambda _: None, "claim", owner=owner, name=name, take_over=take_over)
+        self._claimed = True
+
+    def beat(self) -> None:
+        self._judged(lambda _: None, "beat")
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._given.append(self.helper.ask("rules", rules=rules.to_json()))
@@ -171,10 +179,14 @@ class RemoteReplica:
         return self._judged(int, "prune", days=days, size=size)
 
     def interrupt(self) -> None:
+        self._claimed = False  # nobody is left to give it back; it runs out by itself
         self.helper.interrupt()
         self._sftp.interrupt()
 
     def close(self) -> None:
+        if self._claimed:
+            self._claimed = False
+            self.helper.finish("release", RELEASE)
         self.helper.close()
         self._sftp.close()
 

@@ -18,10 +18,10 @@ import os
 import shutil
 import stat
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from devsync.core.snapshot import Change, File, Leaf, RelPath, from_json, to_json
+from devsync.core.version import Version
 from devsync.replica.atomic import rename_new
 from devsync.replica.digests import BLOCK, Digests, IsFolder, open_file
 from devsync.replica.home import Home, discard, write_all
@@ -32,32 +32,6 @@ SIZE = 5 << 30
 OPEN = "open.json"
 INDEX = "index.json"
 RECOVERED = ".recovered"
-
-
-@dataclass(frozen=True)
-class Version:
-    """An old version. `id` names it to `restage`; `time` is in seconds since 1970, of that side's clock."""
-
-    id: str
-    path: RelPath
-    leaf: Leaf | None
-    """None for what was never looked at, a folder above all."""
-    time: float
-    reason: str
-    """replaced, deleted, or recovered (an edit that nobody had seen)."""
-
-    def to_json(self) -> list[Any]:
-        """This version as a JSON value."""
-        return [self.id, self.path, to_json(self.leaf), self.time, self.reason]
-
-    @staticmethod
-    def from_json(value: Any) -> Version:
-        """The version of a JSON value; ValueError for anything that `to_json` does not make."""
-        if isinstance(value, list) and len(value) == 5:
-            name, path, leaf, when, reason = value
-            if all(isinstance(text, str) for text in (name, path, reason)) and isinstance(when, (int, float)):
-                return Version(name, path, from_json(leaf), float(when), reason)
-        raise ValueError(f"not a version: {value!r}"[:200])
 
 
 class Batch:
