@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 def _options(command: Any) -> Any:
     for option in (
-        click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
-        click.option("--accept-host-key", is_flag=False, flag_value="any", metavar="[FINGERPRINT]",
-                     help="Trust the machine's host key if it is unknown."),
-        click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions."),
-        click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing."),
         json_option,
+        click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing."),
+        click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions."),
+        click.option("--accept-host-key", is_flag=False, flag_value="any", metavar="[FINGERPRINT]",
+                     help="Trust the machine's host key if it is unknown; a changed one is refused all the "
+                     "same."),
+        click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
     ):  # fmt: skip
-        command = option(command)
+        command = option(command)  # the last one is the first in --help
     return command
 
 
