@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -154,6 +155,26 @@ def test_tests_that_are_named_are_there(page: Path) -> None:
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of(page)):
         source = (TOP / path).read_text(encoding="utf-8")
         assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{path} has no {name}"
+
+
+def test_messages_that_are_explained_exist() -> None:
+    said = "\n".join(texts())
+    page = text_of(TOP / "docs" / "troubleshooting.md")
+    rows = re.findall(r"^\| (.+?) \|", page, re.MULTILINE)
+    phrases = [part for row in rows if row != "message" for part in re.split(r" / | ?… ?", row) if part]
+    assert len(phrases) > 30
+    missing = [phrase for phrase in phrases if phrase not in said]
+    assert not set(missing) - {"no devsync.toml"}, "the name of the file stands in a constant"
+
+
+def texts() -> Iterator[str]:
+    """Every text in the sources, a message's parts joined as they are when it is shown."""
+    for path in (TOP / "devsync").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(str(one.value) if isinstance(one, ast.Constant) else "…" for one in node.values)
 
 
 def test_each_promise_has_a_test() -> None:
