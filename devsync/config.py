@@ -134,6 +134,14 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TrashConfig:
+    """[trash]: seconds and bytes"""
+
+    keep: float = setting(schema.DURATION, "30d", "how long old versions are kept")
+    size: int = setting(schema.SIZE, "5GiB", "how much of them each side keeps at most; the oldest go first")
+
+
+@dataclass(frozen=True, slots=True)
 class TunnelConfig:
     """[[tunnel]]"""
 
@@ -174,6 +182,7 @@ class Config:
     machine: MachineConfig
     ssh: SshConfig
     sync: SyncConfig
+    trash: TrashConfig
     tunnels: tuple[TunnelConfig, ...]
     idle: IdleConfig
     failsafe: FailsafeConfig
@@ -185,6 +194,7 @@ TABLES: Mapping[str, type] = {
     "machine.azure": AzureConfig,
     "ssh": SshConfig,
     "sync": SyncConfig,
+    "trash": TrashConfig,
     "tunnel": TunnelConfig,
     "idle": IdleConfig,
     "failsafe": FailsafeConfig,
@@ -234,6 +244,7 @@ def load(root: Path, *, environ: Mapping[str, str]) -> Config:
         machine=_machine(settings, root, environ),
         ssh=_ssh(settings, root, environ),
         sync=settings.record(SyncConfig, "sync", path=f"~/work/{name}"),
+        trash=settings.record(TrashConfig, "trash"),
         tunnels=_tunnels(settings),
         idle=settings.record(IdleConfig, "idle", warn=_default_warning(settings)),
         failsafe=settings.record(FailsafeConfig, "failsafe"),

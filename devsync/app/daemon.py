@@ -147,6 +147,8 @@ class _Daemon:
                 Mode(self._config.sync.mode),
                 self._config.sync.max_deletions,
                 guard(self._config.sync.allow_secrets),
+                self._config.trash.keep,
+                self._config.trash.size,
             ),
             clock=self._clock,
             activity=self._activities.seen,

@@ -7,6 +7,8 @@ from typing import Any
 
 from devsync.core.snapshot import Leaf, RelPath, from_json, to_json
 
+LATEST = 1e11  # seconds: a time that every calendar can show
+
 
 @dataclass(frozen=True)
 class Version:
@@ -30,6 +32,7 @@ class Version:
         """The version of a JSON value; ValueError for anything that `to_json` does not make."""
         if isinstance(value, list) and len(value) == 5:
             name, path, leaf, when, reason = value
-            if all(isinstance(text, str) for text in (name, path, reason)) and isinstance(when, (int, float)):
+            texts = all(isinstance(text, str) for text in (name, path, reason))
+            if texts and isinstance(when, (int, float)) and 0 <= when < LATEST:
                 return Version(name, path, from_json(leaf), float(when), reason)
         raise ValueError(f"not a version: {value!r}"[:200])

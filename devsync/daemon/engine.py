@@ -26,6 +26,7 @@ from devsync.core.snapshot import (
     within,
 )
 from devsync.daemon.guard import Guard
+from devsync.daemon.keeping import prune
 from devsync.ports import Halted, Replica, Staging
 
 LOCAL, REMOTE = "local", "remote"
@@ -128,13 +129,25 @@ class Engine:
         self._memory.set_fact("pair", pair)
         self._memory.set_fact("generation", str(generation + 1))
 
+    def _recognise_again(self) -> None:
+        """Another folder may have taken the place of one since `identify`.
+
+        Asked after the look: what was looked at in a folder that was exchanged is never believed.
+        """
+        pair = self._memory.fact("pair")
+        if pair is not None and len(self.ancestor):
+            generation = int(self._memory.fact("generation") or 0)
+            for side, replica in ((LOCAL, self._local), (REMOTE, self._remote)):
+                _recognise(side, replica.marker(), pair, generation)
+
     # ------------------------------------------------------------ a cycle
 
     def look(self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None) -> Plan:
         """Look at the hinted paths (None: everything) and say what is to be done.
 
         Where only the local side was hinted, the machine is presumed to hold what was agreed on: the
-        precondition of each change finds out if it does not. Raises Halted if a side has become empty.
+        precondition of each change finds out if it does not. Raises Halted if a side has become empty, or
+        is another folder by now.
         """
         if self._intents:  # only a look at everything tells what became of them
             local = remote = None
@@ -148,6 +161,7 @@ class Engine:
                         f"the {side} side is empty, but {len(self.ancestor)} files were there before",
                         hint="bring it back; or 'devsync start --rejoin' to fill it from the other side",
                     )
+            self._recognise_again()
         self.unknown = {**there.problems, **here.problems}
         if self._intents:
             self._recover({LOCAL: here, REMOTE: there})
@@ -285,6 +299,8 @@ class Engine:
             staging = _Metered(target.staging(), self._meter, side)
             source.supply(wanted[side], staging)
             failed = staging.finish()
+            if failed:
+                prune(target)  # the disk may be full
             for change in sides[side]:
                 if isinstance(change.new, File) and change.new.digest in failed and _needs_content(change):
                     problems[change.path] = failed[change.new.digest]

@@ -1,8 +1,7 @@
-"""The versions that devsync has replaced or deleted, on both sides: listed, brought back, thrown away."""
+"""The versions that devsync has replaced or deleted, on both sides: listed and brought back."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +11,6 @@ from devsync.core.version import Version
 from devsync.daemon.conflicts import shown
 from devsync.daemon.engine import LOCAL, REMOTE, Engine
 from devsync.ports import DevsyncError, Trash
-
-log = logging.getLogger(__name__)
-
-DAY = 86400.0  # seconds
 
 
 def history(engine: Engine, args: Mapping[str, Any]) -> list[dict[str, object]]:
@@ -27,7 +22,7 @@ def history(engine: Engine, args: Mapping[str, Any]) -> list[dict[str, object]]:
             "path": version.path,
             "version": version.id,
             "side": side,
-            "time": datetime.fromtimestamp(version.time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "time": _moment(version.time),
             "reason": version.reason,
             "content": shown(version.leaf),
         }
@@ -68,13 +63,11 @@ def restore(engine: Engine, args: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def prune(engine: Engine, keep: float, size: int) -> None:
-    """Throw away versions older than `keep` seconds, and the oldest beyond `size` bytes, on both sides."""
-    for side, replica in engine.sides.items():
-        if isinstance(replica, Trash):
-            thrown = replica.prune_trash(keep / DAY, size)
-            if thrown:
-                log.info("threw away the old versions of %d commits on the %s side", thrown, side)
+def _moment(seconds: float) -> str | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError):
+        return None  # a record that something else has written
 
 
 def _versions(engine: Engine, path: RelPath | None, only: str | None) -> list[tuple[str, Version]]:

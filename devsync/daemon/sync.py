@@ -16,6 +16,7 @@ from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
 from devsync.daemon.guard import Guard
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
+from devsync.daemon.keeping import DAY, prune
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,16 @@ class FollowsRules(Protocol):
 
 @dataclass(frozen=True)
 class SyncPolicy:
-    """The part of the configuration that the loop obeys; `max_deletions` is a share from 0 to 1."""
+    """The part of the configuration that the loop obeys; `max_deletions` is a share from 0 to 1.
+
+    Old versions are kept for `keep` seconds, as long as they are no more than `keep_size` bytes.
+    """
 
     mode: Mode
     max_deletions: float
     guard: Guard | None = None
+    keep: float = 30 * DAY
+    keep_size: int = 5 << 30
 
 
 class SyncLoop:
@@ -98,7 +104,7 @@ class SyncLoop:
         self._facts = SyncFacts(mode=policy.mode.value)
         self._fingerprint: object = None
         self._current: Rules | None = None
-        self._next_full = 0.0
+        self._next_full = self._next_tidy = 0.0
         self._retry: set[RelPath] = set()
         self._problems: dict[RelPath, str] = {}
         self._held: dict[RelPath, str] = {}  # shown with the problems, and never tried again
@@ -216,6 +222,7 @@ class SyncLoop:
             self._permission = Permission()
             self._next_full = self._clock.monotonic() + FULL_LOOK
             self._mark()
+            self._tidy(engine)
             if result.complete:
                 self._whole += 1
         self._post(
@@ -243,6 +250,16 @@ class SyncLoop:
         marked = self._rules.mark() or ""
         if marked != self._memory.fact(MARK):
             self._memory.set_fact(MARK, marked)
+
+    def _tidy(self, engine: Engine) -> None:
+        """At the start and once a day."""
+        now = self._clock.monotonic()
+        if now >= self._next_tidy:
+            self._next_tidy = now + DAY
+            for side, replica in engine.sides.items():
+                thrown = prune(replica, self._policy.keep, self._policy.keep_size)
+                if thrown:
+                    log.info("the old versions of %d commits on the %s side were thrown away", thrown, side)
 
     def _note(self, engine: Engine, result: Result) -> None:
         plan = result.plan

@@ -29,6 +29,11 @@ from devsync.replica.walk import FOLDER, HOME, Blocked, parent
 
 DAYS = 30
 SIZE = 5 << 30
+FOREVER = 36500.0  # days
+EVERYTHING = 1 << 62
+LOW_SPACE = 1 << 30
+LOW_PART = 50
+"""A disk with less than LOW_SPACE bytes free, and less than this part of it, is nearly full."""
 OPEN = "open.json"
 INDEX = "index.json"
 RECOVERED = ".recovered"
@@ -159,10 +164,16 @@ def restage(home: Home, digests: Digests, version: str) -> Leaf:
 
 
 def prune(home: Home, root: str, days: float = DAYS, size: int = SIZE) -> int:
-    """Throw away what is older than `days`, and the oldest beyond `size` bytes; how many."""
+    """Throw away what is older than `days`, and the oldest beyond `size` bytes; how many.
+
+    Where the disk is nearly full, the oldest go until it is no more, whatever `days` and `size` say.
+    """
     batches = _batches(home)
     sizes = {name: _size(os.path.join(root, HOME, "trash", name)) for name in batches}
     total = sum(sizes.values())
+    missing = shortage(home)
+    if missing:
+        size = min(size, max(0, total - missing))
     oldest = time.strftime("%Y%m%dT%H%M%S", time.gmtime(max(0.0, time.time() - days * 86400)))
     thrown = 0
     for name in batches:
@@ -173,6 +184,23 @@ def prune(home: Home, root: str, days: float = DAYS, size: int = SIZE) -> int:
         total -= sizes[name]
         thrown += 1
     return thrown
+
+
+def make_room(home: Home, root: str) -> None:
+    """Throw away the oldest if the disk is nearly full."""
+    if shortage(home):
+        prune(home, root, FOREVER, EVERYTHING)
+
+
+def shortage(home: Home) -> int:
+    """How many bytes too few are free on this disk.
+
+    The smaller of two bounds counts: 2 % of a large disk are much, and on many never free; 1 GiB may be
+    all that a small one has. Neither may cost every old version.
+    """
+    disk = os.fstatvfs(home.trash)
+    enough = min(LOW_SPACE, disk.f_blocks * disk.f_frsize // LOW_PART)
+    return max(0, enough - disk.f_bavail * disk.f_frsize)
 
 
 def _batches(home: Home) -> list[str]:

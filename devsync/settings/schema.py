@@ -169,6 +169,16 @@ def _share(value: object) -> float:
         raise ValueError(f"'{text}' {error}") from None
 
 
+def _size(value: object) -> int:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f'must be written with its unit and in quotes, such as "2GiB", not {value}')
+    text = _text(value)
+    try:
+        return quantity.size(text)
+    except ValueError as error:
+        raise ValueError(f"'{text}' {error}") from None
+
+
 def choice(*words: str) -> Kind[str]:
     """One of a few words."""
 
@@ -196,6 +206,7 @@ DURATION = Kind("duration", _duration(positive=True))
 DURATION_OR_NEVER = Kind('duration, or `"never"`', _duration_or_never)
 DURATION_OR_OFF = Kind('duration, or `"off"`', _duration_or_never)
 SHARE = Kind("percentage", _share)
+SIZE = Kind("size", _size)
 
 
 # ---------------------------------------------------------------- words for people
