@@ -151,6 +151,19 @@ def test_files_that_are_named_are_there(page: Path) -> None:
 
 
 @every_page
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    makefile = (TOP / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    shell = "\n".join(body for _, language, body in FENCE.findall(text_of(page)) if language == "sh")
+    lines = [
+        line for line in (*CODE.findall(prose_of(page)), *shell.splitlines()) if line.startswith("make ")
+    ]
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        assert {word for word in words if "=" not in word} <= targets, line
+
+
+@every_page
 def test_tests_that_are_named_are_there(page: Path) -> None:
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text_of(page)):
         source = (TOP / path).read_text(encoding="utf-8")
