@@ -14,6 +14,7 @@ from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
 from devsync.core.safety import Deletions, emptied, storm, vanishing
 from devsync.core.snapshot import (
     ROOT,
+    WRITING,
     Ancestor,
     Change,
     Digest,
@@ -74,6 +75,11 @@ class Result:
     def complete(self) -> bool:
         """Whether nothing that was planned is still to be done."""
         return not self.again and not self.later
+
+    @property
+    def writing(self) -> frozenset[RelPath]:
+        """What was still being written when it was looked at: the next look may find it whole."""
+        return frozenset(path for path, why in self.problems.items() if why == WRITING)
 
 
 class Engine:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from devsync.core.reconcile import Mode
 from devsync.core.safety import Deletions
-from devsync.core.snapshot import ROOT, RelPath, within
+from devsync.core.snapshot import ROOT, WRITING, RelPath, within
 from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
 from devsync.daemon.guard import Guard
@@ -29,6 +29,9 @@ GIT_LOCK = 60.0
 
 ROUNDS = 20
 """Cycles after which a barrier gives up on files that never keep still."""
+
+PAUSE = 0.02
+"""Seconds before the second of them; each time as many more."""
 
 
 MARK = "commit"
@@ -199,10 +202,11 @@ class SyncLoop:
             self._keep(engine, work, result)
             rounds += 1
             waited_for = bool(work.requests) and rounds < ROUNDS
-            work.local = set(result.again | (result.later if waited_for else frozenset()))
+            soon = result.later | result.writing if waited_for else frozenset()
+            work.local = set(result.again | soon)
             work.remote = set(work.local)
-            if result.later and waited_for:
-                stop.wait(0.1)
+            if soon:
+                stop.wait(PAUSE * rounds)
             if rounds >= ROUNDS:
                 self._retry |= work.local
                 work.local, work.remote = set(), set()
@@ -289,7 +293,8 @@ class SyncLoop:
         kept = {path: why for path, why in self._problems.items() if not within(path, looked)}
         self._problems = {**kept, **result.problems}
         self._unseen = self._unseen.intersection(kept).union(engine.unknown)
-        self._retry = {path for path in self._retry if not within(path, looked)} | result.later | set(fresh)
+        waiting = {path for path in self._retry if not within(path, looked)}
+        self._retry = waiting.union(result.later, result.writing, fresh)
         self._post(problems={**self._problems, **self._held})
 
     def _answer(self, engine: Engine, work: Work) -> None:
@@ -298,7 +303,7 @@ class SyncLoop:
         unsettled = {
             path: why
             for path, why in left.items()
-            if path not in self._unseen or engine.ancestor.region([path])
+            if path not in self._unseen or why == WRITING or engine.ancestor.region([path])
         }
         for request in work.requests:
             if request.task is None:
