@@ -23,6 +23,7 @@ from enum import Enum
 from typing import Protocol, TypeVar, runtime_checkable
 
 from devsync.core.ignore import Rules as Rules  # noqa: PLC0414 (part of the seams)
+from devsync.core.names import Naming
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
 from devsync.core.version import Version
 
@@ -64,9 +65,7 @@ class Owned(Halted):
     """A folder is, or has become, another devsync's, which the message names."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(
-            message, hint="stop it there ('devsync stop'), or take the folder: devsync start --take-over"
-        )
+        super().__init__(message, hint="stop that one, or take the folder: devsync start --take-over")
 
 
 class Misuse(DevsyncError):
@@ -111,10 +110,10 @@ class Replica(Protocol):
     """
 
     def claim(self, owner: str, name: str, *, take_over: bool) -> None:
-        """Make this side ours, then finish what a commit that died has left.
+        """Make this side ours, then finish what a commit that died has left. `close` gives it back.
 
         Owned if another `owner` lives there, unless `take_over`; `name` is what people are told of us. The
-        same owner may claim again, which ends his earlier claim. `close` gives a claim back.
+        same owner may claim again, which ends his earlier claim.
         """
 
     def beat(self) -> None:
@@ -149,6 +148,13 @@ class Replica(Protocol):
 
     def close(self) -> None:
         """Release what is held; a second call does nothing."""
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A replica that knows how its file system takes names; any other takes them as they are."""
+
+    def naming(self) -> Naming: ...
 
 
 @runtime_checkable
@@ -234,21 +240,16 @@ class Sftp(Protocol):
         """As `rename`, but what `new` named is gone (posix-rename@openssh.com)."""
 
     def symlink(self, target: bytes, path: bytes) -> Pending[None]: ...
-
     def set_mode(self, path: bytes, mode: int) -> Pending[None]: ...
-
     def interrupt(self) -> None:
         """From any thread: every wait ends with Unavailable."""
-
     def close(self) -> None: ...
-
 
 # ---------------------------------------------------------------- the link
 
 
 class ByteStream(Protocol):
     """Two directions of bytes. `send` and `recv` may be used by one thread each at the same time."""
-
     def send(self, data: bytes | memoryview) -> None:
         """Hand over all of `data`, waiting for room. Raises Unavailable when the other end is gone."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Any
 
@@ -23,7 +24,10 @@ class Answer:
         self.value: dict[str, Any] | None = None
 
     def result(self) -> Any:
-        """Wait for it. Raises Halted (the root is gone), Refusal, Unavailable; DevsyncError for nonsense."""
+        """Wait for it.
+
+        Raises Halted (the root is gone), Owned, Refusal, Unavailable; DevsyncError for nonsense.
+        """
         while self.value is None:
             self._channel.take()
         if "error" not in self.value:
@@ -33,6 +37,8 @@ class Answer:
             raise ports.Halted(
                 f"on the machine, {text}", hint="if that is meant, start again from an empty folder"
             )
+        if self.value.get("kind") == "taken":
+            raise ports.Owned(f"the folder on the machine {text}")
         raise Refusal(f"the machine's helper says: {text}")
 
 
@@ -59,6 +65,19 @@ class HelperChannel:
     def call(self, verb: str, **arguments: Any) -> Any:
         """Ask and wait."""
         return self.ask(verb, **arguments).result()
+
+    def finish(self, verb: str, patience: float) -> None:
+        """Ask for a last thing and wait so many seconds for the answer, whatever becomes of it."""
+        try:
+            answer = self.ask(verb)
+            deadline = time.monotonic() + patience
+            while answer.value is None and time.monotonic() < deadline:
+                if self._buffer or self._process.pending():
+                    self.take()
+                else:
+                    time.sleep(0.005)  # a stream can be asked whether it has something, but not for how long
+        except ports.DevsyncError:
+            pass  # the link is lost
 
     def take(self) -> None:
         """Receive the next answer and give it to whoever waits for it."""

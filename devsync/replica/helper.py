@@ -16,12 +16,18 @@ from devsync.core.ignore import Rules
 from devsync.core.snapshot import Leaf, RelPath, to_json
 from devsync.replica import frames, trash, wire
 from devsync.replica.digests import Digests
+from devsync.replica.home import MARKER
 from devsync.replica.inotify import watch
+from devsync.replica.naming import probe
+from devsync.replica.owner import Taken
 from devsync.replica.tree import Tree
-from devsync.replica.walk import Blocked, RootGone, told
+from devsync.replica.walk import HOME, Blocked, RootGone, told
 
-TEMPORARY_DISKS = ("/mnt", "/media/temp")
+TEMPORARY_DISKS = ("/mnt/resource", "/mnt", "/media/temp")
 """Where Azure mounts the disk that is empty after a deallocation."""
+
+AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
+"""What the firmware of every machine of Azure's says of itself."""
 
 
 class Helper:
@@ -56,21 +62,20 @@ class Helper:
 def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
     """Name the root (`~` is this user's home), make it if `create`; say what is here."""
     root = os.path.realpath(os.path.expanduser(request["root"]))
-    if request.get("create"):
+    inside, temporary = _project_around(root), _on_temporary_disk(root)
+    refused = bool(inside) or temporary  # by whoever hears this
+    if request.get("create") and not refused:
         os.makedirs(root, exist_ok=True)
     helper.open(root)
     exists = os.path.isdir(root)
-    if exists:
+    if exists and not refused:
         try:
             with helper.tree.home():  # made now, so that contents can be staged
                 pass
             helper.tree.recall_digests()
         except OSError:
             pass  # a read-only disk can still be looked at
-    nearest = root
-    while not os.path.isdir(nearest):
-        nearest = os.path.dirname(nearest)
-    disk = os.statvfs(nearest)
+    disk = os.statvfs(_nearest(root))
     return {
         "python": list(sys.version_info[:3]),
         "platform": sys.platform,
@@ -79,15 +84,43 @@ def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
         "euid": os.geteuid(),
         "free": disk.f_bavail * disk.f_frsize,
         "exists": exists,
-        "temporary_disk": _on_temporary_disk(root),
+        "temporary_disk": temporary,
+        "inside": inside,
     }
 
 
+def _nearest(path: str) -> str:
+    """The folder itself, or the first one above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _project_around(root: str) -> str:
+    """The folder of another project that this one would be a part of; empty if there is none."""
+    above = os.path.dirname(root)
+    while above != root:
+        if os.path.lexists(os.path.join(above, HOME, MARKER)):
+            return above
+        root, above = above, os.path.dirname(above)
+    return ""
+
+
 def _on_temporary_disk(root: str) -> bool:
+    """Whether `root` is on the disk that is mounted at one of these places, on a machine of Azure's."""
+    device = os.stat(_nearest(root)).st_dev
     for place in TEMPORARY_DISKS:
-        if (root == place or root.startswith(place + "/")) and os.path.isdir(place):
-            return True
+        if (root + "/").startswith(place + "/") and os.path.ismount(place):
+            return os.stat(place).st_dev == device and _is_azure()
     return False
+
+
+def _is_azure() -> bool:
+    try:
+        with open("/sys/class/dmi/id/chassis_asset_tag") as tag:
+            return tag.read().strip() == AZURE_TAG
+    except OSError:
+        return False
 
 
 def set_rules(helper: Helper, request: Mapping[str, Any]) -> None:
@@ -123,7 +156,7 @@ def marker(helper: Helper, _request: Mapping[str, Any]) -> Any:
 
 def write_marker(helper: Helper, request: Mapping[str, Any]) -> None:
     """Give this folder an identity."""
-    with helper.tree.home() as home:
+    with helper.tree.owned() as home:
         home.write_marker(dict(request["marker"]))
 
 
@@ -133,14 +166,26 @@ def staged(helper: Helper, _request: Mapping[str, Any]) -> Any:
         return home.staged()
 
 
-def heal(helper: Helper, _request: Mapping[str, Any]) -> int:
-    """Finish what a commit that died has left; remove what was staged and never used, and say how many.
+def claim(helper: Helper, request: Mapping[str, Any]) -> None:
+    """Make this folder the asker's, then finish what a commit that died has left."""
+    helper.tree.claim(str(request["owner"]), str(request["name"]), bool(request["take_over"]))
 
-    Only for whoever owns this folder: a commit that still runs would be disturbed.
-    """
+
+def beat(helper: Helper, _request: Mapping[str, Any]) -> None:
+    """The owner lives."""
+    helper.tree.beat()
+
+
+def release(helper: Helper, _request: Mapping[str, Any]) -> None:
+    """The owner goes."""
+    helper.tree.release()
+
+
+def naming(helper: Helper, _request: Mapping[str, Any]) -> Any:
+    """How names are taken here: whether case folds, and Unicode forms; only UTF-8; the longest."""
     with helper.tree.home() as home:
-        trash.recover(home, helper.tree.digests)
-        return home.clear_staging()
+        found = probe(home)
+    return [found.folds_case, found.normalises, found.utf8_only, found.longest]
 
 
 def versions(helper: Helper, _request: Mapping[str, Any]) -> Any:
@@ -156,7 +201,7 @@ def restage(helper: Helper, request: Mapping[str, Any]) -> Any:
 
 def prune(helper: Helper, request: Mapping[str, Any]) -> int:
     """Throw away the oldest of the trash."""
-    with helper.tree.home() as home:
+    with helper.tree.owned() as home:
         return trash.prune(home, helper.tree.root, float(request["days"]), int(request["size"]))
 
 
@@ -174,7 +219,10 @@ VERBS: Mapping[str, Callable[[Helper, Mapping[str, Any]], Any]] = {
     "marker": marker,
     "write-marker": write_marker,
     "staged": staged,
-    "heal": heal,
+    "claim": claim,
+    "beat": beat,
+    "release": release,
+    "naming": naming,
     "versions": versions,
     "restage": restage,
     "prune": prune,
@@ -197,6 +245,8 @@ def serve(
             answer = {"ok": verbs[request["do"]](helper, request)}
         except RootGone as error:
             answer = {"error": str(error), "kind": "gone"}
+        except Taken as error:
+            answer = {"error": str(error), "kind": "taken"}
         except Blocked as error:
             answer = {"error": str(error), "kind": "blocked"}
         except OSError as error:

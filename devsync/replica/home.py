@@ -3,6 +3,7 @@
 .devsync/.gitignore     git never shows this folder
 .devsync/replica.json   the marker: who this replica is
 .devsync/digests        what the helper knew of unchanged files
+.devsync/owner.json     whose folder this is just now (see `owner`)
 .devsync/tmp/DIGEST     a content that has arrived, or is on its way
 .devsync/trash/         old versions (see `trash`)
 """
@@ -60,13 +61,14 @@ class Home:
 
     def write_marker(self, marker: Mapping[str, Any]) -> None:
         """Write the identity: whole and durable, or not at all."""
-        self._replace(MARKER, json.dumps(marker).encode("utf-8"))
+        self.replace(MARKER, json.dumps(marker).encode("utf-8"))
 
     def write_digests(self, digests: Digests) -> None:
         """Keep what is known for the next start."""
-        self._replace(DIGESTS, digests.pack())
+        self.replace(DIGESTS, digests.pack())
 
-    def _replace(self, name: str, content: bytes) -> None:
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file of this folder: whole and durable, or not at all."""
         new = name + ".new"
         discard(self.folder, new)
         self._write_new(new, content)
@@ -132,7 +134,7 @@ class Home:
 
 def read_marker(root: int) -> dict[str, Any] | None:
     """The identity that was written below `root`; None if there is none. ValueError if it is damaged."""
-    content = _read(root, MARKER, MARKER_LIMIT)
+    content = read_own(root, MARKER, MARKER_LIMIT)
     if content is None:
         return None
     value = json.loads(content.decode("utf-8"))
@@ -144,12 +146,13 @@ def read_marker(root: int) -> dict[str, Any] | None:
 def read_digests(root: int) -> Digests:
     """What was known at the end of the last start; nothing if that cannot be read."""
     try:
-        return Digests.unpack(_read(root, DIGESTS, DIGESTS_LIMIT) or b"")
+        return Digests.unpack(read_own(root, DIGESTS, DIGESTS_LIMIT) or b"")
     except OSError:
         return Digests()
 
 
-def _read(root: int, name: str, limit: int) -> bytes | None:
+def read_own(root: int, name: str, limit: int) -> bytes | None:
+    """A file of `.devsync`, up to `limit` bytes; None if it is not there."""
     try:
         with parent(root, f"{HOME}/{name}") as (folder, _):
             descriptor = open_file(folder, name)

@@ -227,7 +227,7 @@ class SftpLook:
                 unknown[path] = entry
         if not unknown:
             return found
-        clock = self._clock() if learn else 0
+        clock = self.clock() if learn else 0
         digests = self.digests((self.path(path), entry.size) for path, entry in unknown.items())
         read = dict(zip(unknown, digests, strict=True))
         for path, after in self.attributes(unknown).items():
@@ -254,7 +254,7 @@ class SftpLook:
             self._known.pop(path, None)
         return File(digest, before.size, bool(before.mode & stat.S_IXUSR))
 
-    def _clock(self) -> int:
+    def clock(self) -> int:
         """The machine's time before a look, by a file that is made there; long ago if none can be made."""
         probe = self.path(f"{HOME}/clock")
         self._sftp.remove(probe)

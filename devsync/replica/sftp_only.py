@@ -14,6 +14,9 @@ What cannot be promised without the helper, because SFTP version 3 has no means 
 - A folder above a path that is exchanged for a link between the look and the write is followed:
   whoever can write on the machine can make devsync write elsewhere there, with his own rights or less.
 - Contents are on the disk where the server offers fsync, the names are not: a power cut may undo renames.
+- There is no lock: who takes the folder over in the middle of a commit is noticed after it, and of two who
+  claim it in the same moment one finds out at the next call. A transfer of over a minute shows no sign of
+  life on its way.
 - Every file is read over the network once, and so is every file that changed; there are no hints.
 
 Owns the SFTP client that it is given, and no thread.
@@ -24,44 +27,79 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot, from_json
-from devsync.ports import DevsyncError, Halted, Pending, Sftp
+from devsync.ports import DevsyncError, Halted, Owned, Pending, Sftp
 from devsync.replica.home import MARKER, MARKER_LIMIT
+from devsync.replica.owner import FRESH, OWNER, OWNER_LIMIT, Claim, Taken, check, succeed
 from devsync.replica.sftp_commit import SftpCommit
 from devsync.replica.sftp_look import SftpLook, ahead, settle, staging_path
 from devsync.replica.trash import INDEX, OPEN, RECOVERED
-from devsync.replica.walk import HOME, told
+from devsync.replica.walk import HOME, RootGone, told
 
 
 class SftpOnlyReplica:
     """Implements ports.Replica. `root` may begin with `~`."""
 
-    def __init__(self, sftp: Sftp, root: str | bytes, *, create: bool = False, heal: bool = True) -> None:
-        """Halted if the root is gone, now or later.
-
-        `heal` finishes what a commit that died has left: only for the one who owns the folder.
-        """
+    def __init__(self, sftp: Sftp, root: str | bytes, *, create: bool = False) -> None:
+        """Halted if the root is gone, now or later."""
         self._sftp = sftp
         self._rules = Rules()
         self._root = _resolve(sftp, os.fsencode(root), create)
         self._look = SftpLook(sftp, self._root)
         self._home_made = False
         self._usual_mode = 0o644
+        self._claim: Claim | None = None
+        self._next_beat = 0.0
+        self._staging: SftpStaging | None = None
         try:
             self._make_home()
-            if heal:
-                _Healing(sftp, self._look).run()
         except OSError:
             pass  # a disk that is full or read-only can still be looked at; `apply` will say what is wrong
+
+    def claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        try:
+            self._make_home()
+            self._claim = succeed(self._present(), owner, name, take_over, self._look.clock())
+            self._write_own(OWNER, self._claim.pack())
+            self._next_beat = time.monotonic() + FRESH
+            _Healing(self._sftp, self._look).run()
+        except Taken as error:
+            raise Owned(f"the folder on the machine {error}") from error
+        except OSError as error:
+            raise DevsyncError(f"the folder on the machine cannot be used: {told(error)}") from error
+
+    def beat(self) -> None:
+        if self._claim is None or (self._staging is not None and self._staging.busy):
+            return
+        self._look.check_root()
+        try:
+            check(self._present(), self._claim, 0.0)
+            if time.monotonic() > self._next_beat:
+                self._next_beat = time.monotonic() + FRESH
+                self._write_own(OWNER, replace(self._claim, beat=self._look.clock()).pack())
+        except Taken as error:
+            raise Owned(f"the folder on the machine {error}") from error
+        except RootGone as error:
+            raise Halted(
+                f"on the machine, {error}", hint="if that is meant, start again from an empty folder"
+            ) from error
+        except OSError:
+            pass  # a full disk: looking is still allowed
+
+    def _present(self) -> Claim | None:
+        return Claim.unpack(self._read_own(OWNER, OWNER_LIMIT))
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._rules = rules if isinstance(rules, Rules) else Rules.from_json(rules.to_json())
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
+        self.beat()
         return self._look.scan(self._rules, scope)
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
@@ -78,9 +116,11 @@ class SftpOnlyReplica:
             self._make_home()
         except OSError as error:
             raise DevsyncError(f"the folder on the machine cannot be used: {told(error)}") from error
-        return SftpStaging(self._sftp, self._look)
+        self._staging = SftpStaging(self._sftp, self._look)
+        return self._staging
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
+        self.beat()
         try:
             self._make_home()
             return SftpCommit(self._sftp, self._look, self._usual_mode).run(changes)
@@ -89,19 +129,13 @@ class SftpOnlyReplica:
 
     def marker(self) -> Mapping[str, object] | None:
         try:
-            content = b""
-            for chunk in self._sftp.read_file(self._at(MARKER), MARKER_LIMIT):
-                content += chunk
-                if len(content) > MARKER_LIMIT:
-                    break
-            value = json.loads(content.decode("utf-8"))
-        except FileNotFoundError:
-            return None
+            content = self._read_own(MARKER, MARKER_LIMIT)
+            value = None if content is None else json.loads(content.decode("utf-8"))
         except OSError as error:
             raise DevsyncError(f"the machine's marker cannot be read: {told(error)}") from error
         except ValueError:
-            value = None
-        if not isinstance(value, dict):
+            value = ()
+        if value is not None and not isinstance(value, dict):
             raise Halted(
                 f"the marker is damaged: {HOME}/{MARKER} on the machine",
                 hint="remove it to pair the folders anew",
@@ -109,24 +143,48 @@ class SftpOnlyReplica:
         return value
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
-        new, place = self._at(MARKER + ".new"), self._at(MARKER)
+        self.beat()
         try:
             self._make_home()
-            self._sftp.remove(new)
-            content = json.dumps(marker).encode("utf-8")
-            self._sftp.write_file(new, [content], 0o600, durable=True).result()
-            if "posix-rename@openssh.com" in self._sftp.extensions:
-                self._sftp.replace(new, place).result()
-            else:
-                settle({"": self._sftp.remove(place)})
-                self._sftp.rename(new, place).result()
+            self._write_own(MARKER, json.dumps(marker).encode("utf-8"))
         except OSError as error:
             raise DevsyncError(f"the machine's marker cannot be written: {told(error)}") from error
 
+    def _read_own(self, name: str, limit: int) -> bytes | None:
+        """A file of `.devsync`; None if it is not there."""
+        content = b""
+        try:
+            for chunk in self._sftp.read_file(self._at(name), limit):
+                content += chunk
+                if len(content) > limit:
+                    break
+        except FileNotFoundError:
+            return None
+        return content
+
+    def _write_own(self, name: str, content: bytes) -> None:
+        """Write a file of `.devsync`, whole or not at all where the server can replace in one step."""
+        new, place = self._at(name + ".new"), self._at(name)
+        self._sftp.remove(new)
+        self._sftp.write_file(new, [content], 0o600, durable=True).result()
+        if "posix-rename@openssh.com" in self._sftp.extensions:
+            self._sftp.replace(new, place).result()
+        else:
+            settle({"": self._sftp.remove(place)})
+            self._sftp.rename(new, place).result()
+
     def interrupt(self) -> None:
+        self._claim = None  # nobody is left to give it back; it runs out by itself
         self._sftp.interrupt()
 
     def close(self) -> None:
+        claim, self._claim = self._claim, None
+        try:
+            present = None if claim is None else self._present()
+            if claim is not None and present is not None and claim.is_same(present):
+                self._write_own(OWNER, replace(claim, beat=0.0).pack())
+        except (OSError, ports.DevsyncError):
+            pass  # then it runs out by itself
         self._sftp.close()
 
     def _at(self, name: str) -> bytes:
@@ -161,15 +219,28 @@ class SftpStaging:
         self._sftp = sftp
         self._look = look
         self._pending: dict[Digest, tuple[File, Pending[int]]] = {}
+        self.busy = False
+        """Whether chunks are just being consumed, in the middle of which nothing else can be asked."""
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         if file.digest in self._pending:
             return
         path = self._path(file.digest)
         self._sftp.remove(path)  # what is left of an earlier try, or a link that somebody put there
-        self._pending[file.digest] = (file, self._sftp.write_file(path, chunks, 0o600, durable=True))
+        self.busy = True
+        try:
+            self._pending[file.digest] = (file, self._sftp.write_file(path, chunks, 0o600, durable=True))
+        finally:
+            self.busy = False
 
     def finish(self) -> Mapping[Digest, str]:
+        self.busy = True
+        try:
+            return self._finish()
+        finally:
+            self.busy = False
+
+    def _finish(self) -> Mapping[Digest, str]:
         problems: dict[Digest, str] = {}
         arrived = []
         for digest, (file, pending) in self._pending.items():

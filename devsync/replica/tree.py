@@ -16,7 +16,7 @@ from typing import Any
 
 from devsync.core.ignore import Folder, Rules
 from devsync.core.snapshot import ROOT, Change, Leaf, Link, Outcome, RelPath, Snapshot, proper, within
-from devsync.replica import trash
+from devsync.replica import owner, trash
 from devsync.replica.commit import Commit, Step, no_step
 from devsync.replica.digests import QUIET, Busy, Digests, is_young, special
 from devsync.replica.home import Home, read_digests, read_marker
@@ -33,9 +33,11 @@ class Tree:
         self.root = root
         self.digests = digests if digests is not None else Digests()
         self._step = step
+        self.claimed: owner.Claim | None = None
 
     def scan(self, rules: Rules, scope: Collection[RelPath] | None = None) -> Snapshot:
         """Look at the paths in `scope` and below them, or at everything."""
+        self.beat()
         root = open_root(self.root)
         try:
             look = _Look(root, rules, self.digests, self._step)
@@ -55,7 +57,8 @@ class Tree:
     def commit(self, changes: Sequence[Change]) -> list[Outcome]:
         """Make the changes, each only if its `old` is there; one outcome each, in order."""
         try:
-            with self.home() as home:
+            with self.owned() as home:
+                trash.make_room(home, self.root)
                 return Commit(home, self.digests, self._step).run(changes)
         except OSError as error:  # nothing can be written at all: a read-only or full disk
             return [Outcome(change.path, False, None, told(error)) for change in changes]
@@ -87,6 +90,51 @@ class Tree:
         """Stage the content of an old version, for a change to bring it back. Blocked if there is none."""
         with self.home() as home:
             return trash.restage(home, self.digests, version)
+
+    def claim(self, who: str, name: str, take_over: bool) -> None:
+        """Make the folder ours, then finish what a commit that died has left. Taken if that cannot be."""
+        with self.home() as home, owner.locked(home):
+            self.claimed = owner.take(home, who, name, take_over)
+            trash.recover(home, self.digests)
+            home.clear_staging()
+
+    def beat(self) -> None:
+        """Show that we live. Taken if the folder is not ours any more, RootGone if it is another one."""
+        if self.claimed is None:
+            return
+        now = time.time()
+        root = open_root(self.root)
+        try:
+            present = owner.read_claim(root)  # which makes nothing in a folder that is not ours
+        finally:
+            os.close(root)
+        owner.check(present, self.claimed, now)
+        if present is None or not present.is_fresh(now):
+            try:
+                with self.home() as home, owner.locked(home):
+                    owner.renew(home, self.claimed)
+            except OSError:
+                pass  # a disk that cannot be written can still be looked at
+
+    def release(self) -> None:
+        """Let go of the folder, as far as that can be done."""
+        claimed, self.claimed = self.claimed, None
+        if claimed is not None:
+            try:
+                with self.home() as home, owner.locked(home):
+                    owner.release(home, claimed)
+            except (OSError, RootGone, owner.Taken):
+                pass  # then it runs out by itself
+
+    @contextmanager
+    def owned(self) -> Iterator[Home]:
+        """`home`, for a change: locked, and ours from beginning to end; Taken if it is not."""
+        self.beat()
+        with self.home() as home, owner.locked(home):
+            owner.check(owner.read_claim(home.root), self.claimed, time.time())
+            yield home
+            if self.claimed is not None:
+                owner.renew(home, self.claimed)  # it may have taken long
 
     @contextmanager
     def home(self) -> Iterator[Home]:

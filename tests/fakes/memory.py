@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devsync import ports
 from devsync.core.ignore import Rules
@@ -21,7 +21,8 @@ from devsync.core.snapshot import (
     parents,
     within,
 )
-from devsync.replica.walk import leaf_refusal, link_refusal
+from devsync.replica.owner import Claim, Taken, check, succeed
+from devsync.replica.walk import RootGone, leaf_refusal, link_refusal
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,63 @@ class Content:
         return File(hashlib.sha256(self.data).hexdigest(), len(self.data), self.executable)
 
 
-class MemoryReplica:
-    """`entries` is the tree, for a test to edit as a user would; `trash` what was replaced or deleted."""
+@dataclass
+class Lease:
+    """Whose folder it is, for every replica of it. `now` is the time of this side."""
 
-    def __init__(self, entries: Mapping[RelPath, Content | Link] | None = None) -> None:
-        self.entries: dict[RelPath, Content | Link] = dict(entries or {})
-        self.trash: list[tuple[RelPath, Content | Link]] = []
+    claim: Claim | None = None
+    now: float = 1_000_000.0
+
+
+class MemoryReplica:
+    """`entries` is the tree, for a test to edit as a user would; `trash` what was replaced or deleted.
+
+    `beside` is another replica of the same folder.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[RelPath, Content | Link] | None = None,
+        beside: MemoryReplica | None = None,
+    ) -> None:
+        self.entries: dict[RelPath, Content | Link] = beside.entries if beside else dict(entries or {})
+        self.trash: list[tuple[RelPath, Content | Link]] = beside.trash if beside else []
+        self.lease: Lease = beside.lease if beside else Lease()
         self.unreadable: dict[RelPath, str] = {}
         self.gone = False
         self.away = False
         self._rules = Rules()
+        self._claim: Claim | None = None
         self._marker: dict[str, object] | None = None
         self._staged: dict[Digest, bytes] = {}
+
+    def claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        self._reach()
+        try:
+            self._claim = self.lease.claim = succeed(self.lease.claim, owner, name, take_over, self.lease.now)
+        except Taken as error:
+            raise ports.Owned(f"the folder in memory {error}") from error
+        self._staged.clear()
+
+    def beat(self) -> None:
+        self._reach()
+        if self._claim is not None:
+            self._hold()
+            self.lease.claim = replace(self._claim, beat=self.lease.now)
+
+    def _hold(self) -> None:
+        try:
+            check(self.lease.claim, self._claim, self.lease.now)
+        except Taken as error:
+            raise ports.Owned(f"the folder in memory {error}") from error
+        except RootGone as error:
+            raise ports.Halted(str(error)) from error
 
     def set_rules(self, rules: ports.Rules) -> None:
         self._rules = Rules.from_json(rules.to_json())
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
-        self._reach()
+        self.beat()
         wanted = {ROOT} if scope is None else set(scope)
         leaves: dict[RelPath, Leaf] = {}
         problems: dict[RelPath, str] = {}
@@ -86,6 +126,7 @@ class MemoryReplica:
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
         self._reach()
+        self._hold()
         falling = sorted((c for c in changes if c.new is None), key=lambda change: -change.path.count("/"))
         outcomes = {change.path: self._apply(change) for change in falling}
         outcomes.update({change.path: self._apply(change) for change in changes if change.new is not None})
@@ -141,13 +182,16 @@ class MemoryReplica:
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
         self._reach()
+        self._hold()
         self._marker = dict(marker)
 
     def interrupt(self) -> None:
         self.away = True
 
     def close(self) -> None:
-        """Nothing is held."""
+        claim, self._claim = self._claim, None
+        if claim is not None and self.lease.claim is not None and claim.is_same(self.lease.claim):
+            self.lease.claim = replace(claim, beat=0.0)
 
     def _reach(self) -> None:
         if self.away:

@@ -163,7 +163,8 @@ def test_18_19_a_death_before_any_effect_loses_nothing(
             run(root, change, user).apply([change])
         except Dead:
             pass
-        replica = LocalReplica(root)  # the next start heals
+        replica = LocalReplica(root)
+        replica.claim("the next start", "here:/p", take_over=False)  # which heals
         kept = everything(root)
         assert not user.edits or EDIT in kept
         assert change.old is None or user.edits or OLD in kept

@@ -25,6 +25,7 @@ GREETING = {
     "free": 5,
     "exists": False,
     "temporary_disk": False,
+    "inside": "",
 }
 LEAF = ["f", hashlib.sha256(b"").hexdigest(), 0, False]
 

@@ -170,6 +170,7 @@ def test_18_a_commit_that_died_is_healed(scene: Scene, moment: str, sent: bool) 
         scene.apply("f", old, b"from the other side")
     again = Scene(scene.root)
     try:
+        again.replica.claim("the next start", "here:/p", take_over=False)
         assert again.replica.scan().leaves == {"f": old}
         assert not list((scene.root / ".devsync/tmp").iterdir())
     finally:
