@@ -66,6 +66,7 @@ def describe(status: dict[str, Any]) -> str:
     if trouble is not None and status["state"] != "synchronising":
         return str(trouble["message"]) + ("" if trouble["needs_user"] else "; trying again")
     if status["sync"]["in_flight"]:
-        return f"mirroring {status['sync']['in_flight']} files"
+        files = status["sync"]["in_flight"]
+        return f"mirroring {files} file" + ("s" if files != 1 else "")
     steps = {"starting": "starting", "connecting": "connecting", "synchronising": "comparing both sides"}
     return steps.get(status["state"], str(status["state"]))

@@ -15,13 +15,12 @@ def lines(status: dict[str, Any]) -> list[str]:
     """What is going on, the most important first."""
     sync, machine, connection = status["sync"], status["machine"], status["connection"]
     shown = [f"{status['project']}: {status['state']}"]
-    if sync["halted"]:
-        shown.append(f"  HALTED     {sync['halted']}")
     for service, trouble in status["troubles"].items():
         if connection["state"] == "off" and not trouble["needs_user"]:
             continue  # of a machine that is off, nothing else is to be expected
+        name = "HALTED" if trouble["exit_status"] == 4 else service
         hint = f" ({trouble['hint']})" if trouble["hint"] else ""
-        shown.append(f"  {service:<10} {trouble['message']}{hint}")
+        shown.append(f"  {name:<10} {trouble['message']}{hint}")
     billed = {True: "billed", False: "not billed", None: "perhaps billed"}[machine["billed"]]
     shown.append(
         f"  machine    {machine['provider']}, {machine['state']} ({billed}) {machine['host'] or ''}".rstrip()

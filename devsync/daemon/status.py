@@ -21,7 +21,7 @@ class Identity:
 
 def state(facts: Facts) -> str:
     """The one word for what is going on."""
-    if facts.sync.halted is not None:
+    if facts.sync.activity == "halted":
         return "halted"
     if facts.link.state == "off" or "link" in facts.troubles:
         return "offline"

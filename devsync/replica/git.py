@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devsync.core.snapshot import RelPath
-from devsync.ports import NeedsUser, Unavailable
+from devsync.ports import Halted, NeedsUser, Unavailable
 
 GIT_FILE = ".gitignore"
 """The name of git's ignore files."""
@@ -129,6 +129,8 @@ def _outside(folder: Path) -> bool:
     said = os.fsdecode(found.stderr).strip()
     if "not a git repository (or any" in said:
         return True
+    if not folder.is_dir():
+        raise Halted(f"the project folder is gone: {folder}", hint="bring it back, then: devsync start")
     raise NeedsUser(
         f"git cannot read the repository at {folder}: {said.splitlines()[0] if said else 'no reason given'}",
         hint="run `git status` there; what git ignores is not known until it works",

@@ -82,6 +82,13 @@ class Watcher:
 
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop` is set. Unavailable: the root is gone or replaced, or nobody watches."""
+        try:
+            self._watch(stop)
+        except Unavailable:
+            self._hints.add([ROOT])  # what has become of the folder is to be looked at now, not some day
+            raise
+
+    def _watch(self, stop: threading.Event) -> None:
         self._queue, self._followed = queue.SimpleQueue(), None
         self._flooded.clear()
         identity = self._identity()
