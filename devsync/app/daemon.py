@@ -250,8 +250,13 @@ def _activities(clock: SystemClock, file: Path) -> Activities:
 
 
 def _log_to(file: Path) -> logging.Handler:
-    file.touch(mode=0o600)
-    handler = logging.handlers.RotatingFileHandler(file, maxBytes=1_000_000, backupCount=3, encoding="utf-8")
+    try:
+        file.touch(mode=0o600)
+        handler = logging.handlers.RotatingFileHandler(
+            file, maxBytes=1_000_000, backupCount=3, encoding="utf-8"
+        )
+    except OSError as error:
+        raise DevsyncError(f"cannot write the log {file}: {error.strerror}") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 
@@ -103,7 +104,7 @@ def _launch(project: Project, permissions: dict[str, Any]) -> None:
         if value:
             words.append("--" + name.replace("_", "-") + ("" if value is True else f"={value}"))
     read_end, write_end = os.pipe()
-    with open(state / "daemon.out", "wb", opener=_private) as out:
+    with _open_out(state / "daemon.out") as out:
         subprocess.Popen(
             [*words, "--ready-fd", str(write_end)],
             stdin=subprocess.DEVNULL,
@@ -132,8 +133,11 @@ def _told_by_the_dead(project: Project) -> DevsyncError | None:
     return DevsyncError(f"the daemon ended: {message}", hint=hint) if words else None
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _open_out(file: Path) -> BinaryIO:
+    try:
+        return open(file, "wb", opener=lambda path, flags: os.open(path, flags, 0o600))
+    except OSError as error:
+        raise DevsyncError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _await_synchronised(client: Client, timeout: float | None, beyond: int) -> dict[str, Any]:
