@@ -110,6 +110,8 @@ class IdleKeeper:
         try:
             while not stop.is_set():
                 self.look(stop)
+                if stop.is_set():
+                    break  # RACE: `look` may have taken the ring that was to end the wait below
                 # Out of reach is no time to wait for the bell: a machine that comes back is looked at soon.
                 self._ring.wait(None if self._started is not None else REACHED_WITHIN)
                 self._ring.clear()
@@ -129,9 +131,7 @@ class IdleKeeper:
             self._started = self._warned_at = None
             self._show(None, now)
             return
-        if self._started is None:
-            self._started = now
-        verdict = judge(self._signals(facts.sync.activity), self._policy, self._started, now)
+        verdict = self._verdict(now)
         action = act(verdict, self._policy, self._warned_at, now) if self._obey else Action.NOTHING
         if action is Action.WARN:
             self._warned_at = now
@@ -144,9 +144,14 @@ class IdleKeeper:
             return
         self._show(verdict, now)
 
-    def _signals(self, activity: str) -> list[Signal]:
+    def _verdict(self, now: float) -> Verdict:
+        if self._started is None:
+            self._started = now
+        return judge(self._signals(), self._policy, self._started, now)
+
+    def _signals(self) -> list[Signal]:
         signals = self._activities.signals()
-        if activity == "synchronising":
+        if self._board.read().sync.activity == "synchronising":
             signals.append(Signal("local-edits", True, "being synchronised", "any change"))
         return signals
 
@@ -158,7 +163,14 @@ class IdleKeeper:
 
     def _deallocate(self, stop: threading.Event) -> None:
         log.warning("idle: deallocating the machine")
-        self._flush()
+        self._flush(stop)
+        now = self._clock.monotonic()
+        verdict = self._verdict(now)
+        if stop.is_set() or verdict.busy or self._board.read().link.state != "connected":
+            self._warned_at = None
+            log.info("deallocation called off at the last moment: %s", verdict.reason)
+            self._show(verdict, now)
+            return
         pause = FIRST_RETRY
         while not stop.is_set():
             try:
@@ -191,9 +203,15 @@ class IdleKeeper:
             self._ring.clear()
         return False
 
-    def _flush(self) -> None:
+    def _flush(self, stop: threading.Event) -> None:
+        reply = self._inbox.request()
+        reply.add_done_callback(lambda _: self._ring.set())
+        due = self._clock.monotonic() + FLUSH
+        while not reply.done() and not stop.is_set() and self._clock.monotonic() < due:
+            self._ring.wait(1.0)
+            self._ring.clear()
         try:
-            answer = self._inbox.request().result(FLUSH)
+            answer = reply.result(0)
         except (DevsyncError, FutureTimeout) as error:
             log.warning("not everything was brought here before the deallocation (it stays there): %s", error)
             return
@@ -225,7 +243,7 @@ class IdleKeeper:
         def when(moment: float | None) -> str | None:
             return None if moment is None else _stamp(today + timedelta(seconds=moment - now))
 
-        at = verdict.deallocate_at
+        at = verdict.deallocate_at if self._obey else None
         if self._warned_at is not None:
             at = self._warned_at + self._policy.warn
         return {

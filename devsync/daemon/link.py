@@ -52,6 +52,7 @@ class Link:
         self._wanted = True
         self._start = True
         self._booting_until = 0.0
+        self._stopped = False
 
     # ------------------------------------------------------------ for other threads
 
@@ -59,6 +60,12 @@ class Link:
         """The machine is wanted: start it if it is off."""
         with self._changed:
             self._wanted = self._start = True
+            self._changed.notify_all()
+
+    def resume(self) -> None:
+        """The machine is wanted if it runs, and is not started for that."""
+        with self._changed:
+            self._wanted = True
             self._changed.notify_all()
 
     def rest(self) -> None:
@@ -78,9 +85,9 @@ class Link:
         return self._wanted
 
     def connection(self, timeout: float) -> Connection | None:
-        """The interactive connection; waits up to `timeout` seconds for it."""
+        """The interactive connection; waits up to `timeout` seconds for it, unless the link ends."""
         with self._changed:
-            self._changed.wait_for(lambda: self._connection is not None, timeout)
+            self._changed.wait_for(lambda: self._connection is not None or self._stopped, timeout)
             return self._connection
 
     def open_another(self, stop: threading.Event) -> Connection:
@@ -139,6 +146,7 @@ class Link:
     def interrupt(self) -> None:
         """Called by the supervisor from its own thread."""
         with self._changed:
+            self._stopped = True
             connection = self._connection
             self._changed.notify_all()
         if connection is not None:
@@ -160,7 +168,8 @@ class Link:
             # A lost link mostly comes back at the same address: no need to ask the cloud first.
             try:
                 return self._connect(self._address)
-            except Unavailable as error:
+            except (Unavailable, NeedsUser) as error:
+                # By now the address may be another machine's, with another host key.
                 log.info("not at its last address: %s", error.message)
         with self._gate:
             if not self._ready(stop):

@@ -21,7 +21,7 @@ from devsync.daemon.link import Link
 from devsync.daemon.status import Identity, as_json, state
 from devsync.daemon.supervisor import Supervisor
 from devsync.daemon.tasks import TASKS
-from devsync.ports import Connection, DevsyncError, Misuse, NeedsUser, Terminal, Unavailable
+from devsync.ports import Connection, DevsyncError, Misuse, Terminal, Unavailable
 
 PATIENCE = 0.25
 """Seconds between two events of `follow` at least while facts change quickly."""
@@ -168,7 +168,11 @@ class _Requests:
             except DevsyncError as error:
                 session.event({"warning": f"not everything was brought over: {error.message}"})
         session.event({"progress": "deallocating the machine"})
-        self._parts.link.deallocate(self._parts.supervisor.stopping)
+        try:
+            self._parts.link.deallocate(self._parts.supervisor.stopping)
+        except DevsyncError:
+            self._parts.link.resume()  # what is still billed must be watched
+            raise
         return {"machine": self._parts.board.read().link.power}
 
     def stop(self, session: Session, args: dict[str, Any]) -> object:
@@ -179,7 +183,7 @@ class _Requests:
             elif self._parts.board.read().link.state == "connected" and not args.get("now"):
                 session.event({"progress": "flushing"})
                 self._flush(session, args.get("timeout"))
-        except (NeedsUser, Unavailable) as error:
+        except DevsyncError as error:
             if args.get("deallocate"):
                 raise
             session.event({"warning": f"not everything was brought over: {error.message}"})
