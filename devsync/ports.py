@@ -20,12 +20,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar
 
 from devsync.core.ignore import Rules as Rules  # noqa: PLC0414 (part of the seams)
-from devsync.core.names import Naming
-from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
-from devsync.core.version import Version
+from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -148,27 +146,6 @@ class Replica(Protocol):
 
     def close(self) -> None:
         """Release what is held; a second call does nothing."""
-
-
-@runtime_checkable
-class Named(Protocol):
-    """A replica that knows how its file system takes names; any other takes them as they are."""
-
-    def naming(self) -> Naming: ...
-
-
-@runtime_checkable
-class Trash(Protocol):
-    """A replica whose old versions can be asked for."""
-
-    def versions(self) -> Sequence[Version]:
-        """Every old version that is kept, the oldest first."""
-
-    def restage(self, version: str) -> Leaf:
-        """Stage an old version and say what it is: a Change to it can then be applied. DevsyncError."""
-
-    def prune_trash(self, days: float, size: int) -> int:
-        """Throw away versions older than `days`, and the oldest beyond `size` bytes; how many commits'."""
 
 
 class Hints(Protocol):

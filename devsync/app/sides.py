@@ -8,9 +8,11 @@ from pathlib import Path
 
 from devsync.config import Config
 from devsync.core.ignore import Rules
+from devsync.core.names import Named
 from devsync.core.snapshot import RelPath, Snapshot
+from devsync.core.version import Trash
 from devsync.daemon.guard import Guard
-from devsync.ports import Address, Connection, Machine, Replica, Sftp, Trash
+from devsync.ports import Address, Connection, Machine, Replica, Sftp
 from devsync.replica.digests import Digests
 from devsync.replica.local import LocalReplica
 from devsync.replica.patterns import patterns_to_rules
@@ -94,6 +96,8 @@ class _OnConnection:
         self.set_rules, self.scan = replica.set_rules, replica.scan
         self.supply, self.staging, self.apply = replica.supply, replica.staging, replica.apply
         self.marker, self.write_marker = replica.marker, replica.write_marker
+        if isinstance(replica, Named):
+            self.naming = replica.naming
         if isinstance(replica, Trash):
             self.versions, self.restage = replica.versions, replica.restage
             self.prune_trash = replica.prune_trash
@@ -117,6 +121,7 @@ class LocalSide:
         replica = self._replica
         self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
         self.apply, self.marker, self.write_marker = replica.apply, replica.marker, replica.write_marker
+        self.naming = replica.naming
         self.versions, self.restage = replica.versions, replica.restage
         self.prune_trash = replica.prune_trash
         self.interrupt, self.close = replica.interrupt, replica.close

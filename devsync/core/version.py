@@ -1,9 +1,10 @@
-"""An old version of a leaf, as a trash keeps it. This module travels to the machine (Python 3.8)."""
+"""An old version of a leaf, and what can be asked of a trash. Travels to the machine (Python 3.8)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from devsync.core.snapshot import Leaf, RelPath, from_json, to_json
 
@@ -36,3 +37,17 @@ class Version:
             if texts and isinstance(when, (int, float)) and 0 <= when < LATEST:
                 return Version(name, path, from_json(leaf), float(when), reason)
         raise ValueError(f"not a version: {value!r}"[:200])
+
+
+@runtime_checkable
+class Trash(Protocol):
+    """A replica whose old versions can be asked for. Raises as replicas do."""
+
+    def versions(self) -> Sequence[Version]:
+        """Every old version that is kept, the oldest first."""
+
+    def restage(self, version: str) -> Leaf:
+        """Stage an old version and say what it is: a Change to it can then be applied."""
+
+    def prune_trash(self, days: float, size: int) -> int:
+        """Throw away versions older than `days`, and the oldest beyond `size` bytes; how many commits'."""

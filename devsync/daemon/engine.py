@@ -5,11 +5,12 @@ Owned by one thread, and with it the replicas and the memory that it is given.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Protocol
 
+from devsync.core.names import Named, unfit
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
 from devsync.core.safety import Deletions, emptied, storm, vanishing
 from devsync.core.snapshot import (
@@ -27,6 +28,7 @@ from devsync.core.snapshot import (
     within,
 )
 from devsync.daemon.guard import Guard
+from devsync.daemon.identity import Pairing
 from devsync.daemon.keeping import prune
 from devsync.ports import Halted, Replica, Staging
 
@@ -56,10 +58,17 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Permission:
-    """What the user allows for once: many deletions; a meeting of sides that do not know each other."""
+    """What the user allows for once: many deletions; a meeting of sides that do not know each other; to
+    take the folders from another devsync."""
 
     deletions: bool = False
     rejoin: bool = False
+    take_over: bool = False
+
+    def __or__(self, other: Permission) -> Permission:
+        """What either of the two allows."""
+        deletions, rejoin = self.deletions or other.deletions, self.rejoin or other.rejoin
+        return Permission(deletions, rejoin, self.take_over or other.take_over)
 
 
 @dataclass(frozen=True)
@@ -98,17 +107,22 @@ class Engine:
         clock: Callable[[], float],
         deletions: dict[str, Deletions] | None = None,
         guard: Guard | None = None,
+        claimant: str = "another devsync",
     ) -> None:
         """`explain` names the paths that git has deleted locally since the last full cycle.
 
         `deletions` are those of late, by side; whoever makes engine after engine hands on the same ones.
+        `claimant` is what others are told of who has the folders.
         """
         self._memory, self._local, self._remote = memory, local, remote
         self.sides: Mapping[str, Replica] = {LOCAL: local, REMOTE: remote}
+        self._naming = {side: one.naming() for side, one in self.sides.items() if isinstance(one, Named)}
         self._mode, self._max_deletions = mode, max_deletions
         self._explain, self._meter, self._clock, self._guard = explain, meter, clock, guard
         self._deletions = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
         self._counted: frozenset[RelPath] = frozenset()  # this cycle's deletions that nobody explained
+        self._pairing = Pairing(memory, local, remote, claimant, clock)
+        self.beat = self._pairing.beat
         self._intents = memory.intents()
         self.ancestor = memory.ancestor()
         self.conflicts: dict[RelPath, Conflict] = {}
@@ -118,33 +132,27 @@ class Engine:
     # ------------------------------------------------------------ identity
 
     def identify(self, permission: Permission) -> None:
-        """Make sure that both replicas are the ones that the ancestor speaks of. Raises Halted if not."""
-        marks = {LOCAL: self._local.marker(), REMOTE: self._remote.marker()}
-        known, generation = self._memory.fact("pair"), int(self._memory.fact("generation") or 0)
+        """Claim both replicas, and make sure that they are the ones that the ancestor speaks of.
+
+        Raises Owned or Halted if not.
+        """
+        self._pairing.claim(permission.take_over)
         if permission.rejoin:
             self._memory.forget()
-            self.ancestor, self._intents, known, generation = Ancestor(), [], None, 0
+            self.ancestor, self._intents = Ancestor(), []
         elif len(self.ancestor):
-            for side, mark in marks.items():
-                _recognise(side, mark, known, generation)
-        pair = known or uuid.uuid4().hex
-        # The replicas learn of it first: a crash in between leaves them one ahead, never behind.
-        mark = {"pair": pair, "generation": generation + 1}
-        self._remote.write_marker(mark)
-        self._local.write_marker(mark)
-        self._memory.set_fact("pair", pair)
-        self._memory.set_fact("generation", str(generation + 1))
+            self._pairing.recognise()
+        else:
+            self._pairing.meet()
+        self._pairing.mark(anew=permission.rejoin)
 
     def _recognise_again(self) -> None:
         """Another folder may have taken the place of one since `identify`.
 
         Asked after the look: what was looked at in a folder that was exchanged is never believed.
         """
-        pair = self._memory.fact("pair")
-        if pair is not None and len(self.ancestor):
-            generation = int(self._memory.fact("generation") or 0)
-            for side, replica in ((LOCAL, self._local), (REMOTE, self._remote)):
-                _recognise(side, replica.marker(), pair, generation)
+        if self._memory.fact("pair") is not None and len(self.ancestor):
+            self._pairing.recognise()
 
     # ------------------------------------------------------------ a cycle
 
@@ -171,7 +179,8 @@ class Engine:
         self.unknown = {**there.problems, **here.problems}
         if self._intents:
             self._recover({LOCAL: here, REMOTE: there})
-        plan = self._hold(reconcile(self.ancestor, here, there, self._mode, scope))
+        plan = reconcile(self.ancestor, here, there, self._mode, scope)
+        plan = self._hold(plan.holding(self._unfit(plan, here, there)))
         for known in (self.conflicts, self.held):
             for path in [path for path in known if scope is None or within(path, scope)]:
                 del known[path]
@@ -204,6 +213,15 @@ class Engine:
         outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
         again = self._conclude(outcomes, problems)
         return Result(plan, frozenset(again), frozenset(later), problems)
+
+    def _unfit(self, plan: Plan, here: Snapshot, there: Snapshot) -> dict[RelPath, str]:
+        """What a side cannot hold under its name."""
+        reasons: dict[RelPath, str] = {}
+        for side, look, changes in ((LOCAL, here, plan.to_local), (REMOTE, there, plan.to_remote)):
+            if side in self._naming:
+                present = chain(self.ancestor.leaves, look.leaves)
+                reasons.update(unfit(self._naming[side], present, changes))
+        return reasons
 
     def _hold(self, plan: Plan) -> Plan:
         """Leave out what shall not travel."""
@@ -302,7 +320,7 @@ class Engine:
         ):
             if not wanted[side]:
                 continue
-            staging = _Metered(target.staging(), self._meter, side)
+            staging = _Metered(target.staging(), self._meter, side, self.beat)
             source.supply(wanted[side], staging)
             failed = staging.finish()
             if failed:
@@ -351,24 +369,6 @@ class Engine:
                 self.ancestor.set(path, leaf)
 
 
-def _recognise(side: str, mark: Mapping[str, object] | None, pair: str | None, generation: int) -> None:
-    found = None if mark is None else mark.get("pair")
-    if found != pair:
-        seen = "has no mark of devsync's" if mark is None else "belongs to another pair"
-        raise Halted(
-            f"the {side} folder is not the one that was synchronised before: it {seen}",
-            hint="a new machine, a fresh clone or a wiped disk? 'devsync start --rejoin' compares both sides "
-            "anew and deletes nothing",
-        )
-    there = mark.get("generation") if mark else None
-    if isinstance(there, int) and not generation <= there <= generation + 1:
-        older = f"the {side} folder" if there < generation else "this computer's memory of it"
-        raise Halted(
-            f"{older} is older than what was synchronised last: restored from a backup or a snapshot?",
-            hint="'devsync start --rejoin' compares both sides anew and deletes nothing",
-        )
-
-
 def _needs_content(change: Change) -> bool:
     old, new = change.old, change.new
     return isinstance(new, File) and not (isinstance(old, File) and old.digest == new.digest)
@@ -385,8 +385,8 @@ def _contents(changes: Iterable[Change]) -> list[tuple[RelPath, File]]:
 class _Metered:
     """A staging that tells a meter of each piece."""
 
-    def __init__(self, staging: Staging, meter: Meter, side: str) -> None:
-        self._staging, self._meter, self._side = staging, meter, side
+    def __init__(self, staging: Staging, meter: Meter, side: str, beat: Callable[[], None]) -> None:
+        self._staging, self._meter, self._side, self._beat = staging, meter, side, beat
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         self._staging.put(file, self._count(chunks))
@@ -396,5 +396,6 @@ class _Metered:
 
     def _count(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         for chunk in chunks:
+            self._beat()  # a transfer may take hours
             self._meter.moved(self._side, len(chunk))
             yield chunk

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devsync.core.snapshot import Change, RelPath, within
-from devsync.core.version import Version
+from devsync.core.version import Trash, Version
 from devsync.daemon.conflicts import shown
 from devsync.daemon.engine import LOCAL, REMOTE, Engine
-from devsync.ports import DevsyncError, Trash
+from devsync.ports import DevsyncError
 
 
 def history(engine: Engine, args: Mapping[str, Any]) -> list[dict[str, object]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from devsync.ports import DevsyncError, NeedsUser, Replica, Trash, Unavailable
+from devsync.core.version import Trash
+from devsync.ports import DevsyncError, NeedsUser, Replica, Unavailable
 
 log = logging.getLogger(__name__)
 

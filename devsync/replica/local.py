@@ -9,12 +9,14 @@ from pathlib import Path
 
 from devsync import ports
 from devsync.core.ignore import Rules
+from devsync.core.names import Naming
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
 from devsync.core.version import Version
 from devsync.replica import trash
 from devsync.replica.commit import Step, no_step
 from devsync.replica.digests import BLOCK, Digests, open_file, signature
 from devsync.replica.home import Home, discard, write_all
+from devsync.replica.naming import probe
 from devsync.replica.owner import Taken
 from devsync.replica.tree import Tree
 from devsync.replica.walk import Blocked, RootGone, open_root, parent, told
@@ -73,6 +75,11 @@ class LocalReplica:
     def write_marker(self, marker: Mapping[str, object]) -> None:
         with _translated(), self.tree.owned() as home:
             home.write_marker(marker)
+
+    def naming(self) -> Naming:
+        """How this file system takes names."""
+        with _translated(), self.tree.home() as home:
+            return probe(home)
 
     def versions(self) -> list[Version]:
         """What is in the trash, the oldest first."""

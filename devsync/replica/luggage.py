@@ -15,11 +15,13 @@ from devsync.replica.channel import HelperChannel
 TRAVELLING = (
     "devsync.core.snapshot",
     "devsync.core.ignore",
+    "devsync.core.names",
     "devsync.core.version",
     "devsync.replica.walk",
     "devsync.replica.digests",
     "devsync.replica.atomic",
     "devsync.replica.home",
+    "devsync.replica.naming",
     "devsync.replica.owner",
     "devsync.replica.trash",
     "devsync.replica.commit",

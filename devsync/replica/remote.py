@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from devsync import ports
+from devsync.core.names import Naming
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot, from_json
 from devsync.core.version import Version
 from devsync.replica import trash, wire
@@ -158,6 +159,17 @@ class RemoteReplica:
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
         self._judged(lambda _: None, "write-marker", marker=dict(marker))
+
+    def naming(self) -> Naming:
+        """How the machine's file system takes names."""
+
+        def judge(value: Any) -> Naming:
+            *facts, longest = value
+            if len(facts) != 3 or any(type(f) is not bool for f in facts) or type(longest) is not int:
+                raise ValueError("no naming")
+            return Naming(facts[0], facts[1], facts[2], longest)
+
+        return self._judged(judge, "naming")
 
     def versions(self) -> list[Version]:
         """What is in the machine's trash, the oldest first."""
