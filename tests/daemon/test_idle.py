@@ -1,0 +1,302 @@
+"""The idle keeper, look by look on a hand-wound clock: warn, call off, flush, deallocate, try again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from devsync.core.idle import Policy
+from devsync.daemon.board import Board, IdleFacts, LinkFacts, SyncFacts
+from devsync.daemon.engine import Permission
+from devsync.daemon.idle import FIRST_RETRY, FLUSH, Activities, IdleKeeper
+from devsync.daemon.inbox import Inbox, Synchronised
+from devsync.daemon.link import Link
+from devsync.ports import Connection, DevsyncError, Power, Unavailable
+from tests.daemon.rig import PATIENCE, until
+from tests.fakes.clock import HandWoundClock
+from tests.fakes.machine import MemoryMachine
+
+AFTER, WARN = 2700.0, 300.0
+
+
+class Answering(Inbox):
+    """Answers each request at once, as `answer` says."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__(0)
+        self._events = events
+        self.answer: Callable[[Future[Synchronised]], None] = lambda reply: reply.set_result(
+            Synchronised((), {})
+        )
+
+    def request(self, permission: Permission | None = None) -> Future[Synchronised]:
+        self._events.append("flush")
+        reply: Future[Synchronised] = Future()
+        self.answer(reply)
+        return reply
+
+
+class People:
+    """A notifier."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def notify(self, title: str, text: str) -> None:
+        self.told.append(f"{title}: {text}")
+
+
+class Rig:
+    def __init__(self, *, obey: bool = True, after: float | None = AFTER) -> None:
+        self.clock, self.board, self.people = HandWoundClock(), Board(), People()
+        self.saved: list[datetime | None] = []
+        self.activities = Activities(self.clock, None, self.saved.append)
+        self.machine = MemoryMachine(Power.RUNNING)
+        self.link = Link(self.machine, _nobody, self.board, self.clock)
+        self.inbox = Answering(self.machine.commands)
+        self.stop = threading.Event()
+        self.connected()
+        self.keeper = IdleKeeper(
+            policy=Policy(after, WARN),
+            check=30.0,
+            obey=obey,
+            activities=self.activities,
+            link=self.link,
+            inbox=self.inbox,
+            board=self.board,
+            clock=self.clock,
+            notifier=self.people,
+        )
+
+    def connected(self) -> None:
+        self.board.post(link=LinkFacts("connected", 0.04, "running", True, "vm"))
+
+    def look(self, after: float = 0.0) -> IdleFacts:
+        self.clock.advance(after)
+        self.keeper.look(self.stop)
+        return self.board.read().idle
+
+    def looking(self) -> threading.Thread:
+        """A look that takes a while, in a thread of its own."""
+        thread = threading.Thread(target=self.look)
+        thread.start()
+        return thread
+
+    def later(self, seconds: float) -> None:
+        """Time passes, and the bell rings."""
+        self.clock.advance(seconds)
+        self.keeper.interrupt()
+
+    @property
+    def shouts(self) -> int:
+        return len([text for text in self.people.told if "STILL BILLED" in text])
+
+    def warned(self) -> None:
+        self.look()
+        assert self.look(AFTER).warned
+
+
+def _nobody(address: object) -> Connection:
+    raise Unavailable("nobody is there")
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    yield Rig()
+
+
+def test_quiet_long_enough_warns_flushes_and_deallocates(rig: Rig) -> None:
+    shown = rig.look()
+    assert shown.verdict["verdict"] == "busy"
+    assert shown.verdict["deallocate_at"] == "2026-01-01T00:50:00Z"
+    assert not rig.look(AFTER - 1).warned
+    shown = rig.look(1)
+    assert shown.warned
+    assert (shown.verdict["verdict"], shown.verdict["deallocate_at"]) == ("idle", "2026-01-01T00:50:00Z")
+    assert ["deallocated in 300 s" in text for text in rig.people.told] == [True]
+    rig.look(WARN - 1)
+    assert rig.machine.commands == []
+    shown = rig.look(1)
+    assert rig.machine.commands == ["flush", "deallocate"]
+    assert (shown.verdict, shown.warned, shown.failure) == ({}, False, None)
+    assert rig.board.read().link.power == "deallocated", "read back"
+    assert not rig.link.wanted
+
+
+@pytest.mark.parametrize("work", ["local-edits", "remote-edits", "jobs", "keepalive", "synchronising"])
+def test_work_after_the_warning_calls_it_off(rig: Rig, work: str) -> None:
+    rig.warned()
+    rig.clock.advance(10)
+    if work == "jobs":
+        rig.activities.running(+1)
+    elif work == "keepalive":
+        rig.activities.keep_until(rig.clock.now() + timedelta(hours=2))
+    elif work == "synchronising":
+        rig.board.post(sync=replace(SyncFacts(), activity="synchronising"))
+    else:
+        rig.activities.seen(work)
+    shown = rig.look()
+    assert (shown.warned, shown.verdict["verdict"]) == (False, "busy")
+    rig.look(WARN)
+    assert rig.machine.commands == []
+
+
+def test_work_that_begins_during_the_last_flush_calls_it_off(rig: Rig) -> None:
+    rig.warned()
+
+    def answer(reply: Future[Synchronised]) -> None:
+        rig.activities.seen("local-edits")
+        reply.set_result(Synchronised((), {}))
+
+    rig.inbox.answer = answer
+    shown = rig.look(WARN)
+    assert rig.machine.commands == ["flush"]
+    assert (shown.warned, shown.verdict["verdict"]) == (False, "busy")
+    rig.look(AFTER)
+    assert rig.machine.commands == ["flush"], "first there is another warning"
+
+
+def test_a_flush_that_is_refused_does_not_keep_the_machine(rig: Rig) -> None:
+    rig.warned()
+    rig.inbox.answer = lambda reply: reply.set_exception(Unavailable("lost"))
+    rig.look(WARN)
+    assert rig.machine.commands == ["flush", "deallocate"]
+
+
+def test_a_flush_that_takes_too_long_does_not_keep_the_machine(rig: Rig) -> None:
+    rig.warned()
+    rig.inbox.answer = lambda reply: None  # nobody answers
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    until(lambda: rig.machine.commands == ["flush"])
+    while thread.is_alive():
+        rig.later(FLUSH / 10)
+        thread.join(0.01)
+    assert rig.machine.commands == ["flush", "deallocate"]
+
+
+def test_a_stop_during_the_last_flush_ends_it(rig: Rig) -> None:
+    rig.warned()
+    rig.inbox.answer = lambda reply: None  # nobody answers
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    until(lambda: rig.machine.commands == ["flush"])
+    rig.stop.set()
+    rig.keeper.interrupt()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert rig.machine.commands == ["flush"]
+
+
+def test_a_refusal_is_shown_and_tried_again_less_and_less_often(rig: Rig) -> None:
+    rig.warned()
+    rig.machine.fail("deallocate", DevsyncError("a lock forbids it", hint="remove the lock"), times=2)
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    for number, pause in enumerate((FIRST_RETRY, 2 * FIRST_RETRY), 1):
+        until(lambda number=number: rig.shouts == number)  # type: ignore[misc]  # bound now
+        assert rig.board.read().idle.failure == "a lock forbids it"
+        rig.later(pause - 1)
+        assert rig.machine.commands == ["flush"]
+        rig.later(1)
+    thread.join(PATIENCE)
+    assert rig.machine.commands == ["flush", "deallocate"]
+    assert rig.board.read().idle.failure is None
+    assert rig.shouts == 2
+
+
+def test_a_wake_ends_the_tries(rig: Rig) -> None:
+    rig.warned()
+    rig.machine.fail("deallocate", DevsyncError("a lock forbids it"), times=9)
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    until(lambda: rig.board.read().idle.failure)
+    rig.link.wake()
+    rig.keeper.interrupt()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert rig.board.read().idle.failure is None
+    rig.connected()
+    assert rig.look().verdict["verdict"] == "busy"
+    assert not rig.look(AFTER - 1).warned, "the time of quiet begins anew"
+
+
+def test_a_stop_ends_the_tries(rig: Rig) -> None:
+    rig.warned()
+    rig.machine.fail("deallocate", DevsyncError("a lock forbids it"), times=9)
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    until(lambda: rig.board.read().idle.failure)
+    rig.stop.set()
+    rig.keeper.interrupt()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_machine_out_of_reach_is_no_idle_one(rig: Rig) -> None:
+    rig.warned()
+    rig.board.post(link=replace(rig.board.read().link, state="connecting"))
+    assert rig.look(WARN) == IdleFacts()
+    rig.connected()
+    rig.look(AFTER)
+    assert not rig.look(AFTER - 1).warned, "the time of quiet begins anew"
+    assert rig.look(1).warned
+    assert rig.machine.commands == []
+
+
+@pytest.mark.parametrize("rig", [Rig(obey=False), Rig(after=None)], ids=["obey", "never"])
+def test_a_verdict_that_nobody_obeys_is_only_shown(rig: Rig) -> None:
+    rig.look()
+    shown = rig.look(AFTER + WARN)
+    assert shown.verdict["deallocate_at"] is None
+    assert not shown.warned
+    rig.look(WARN)
+    assert rig.machine.commands == []
+    assert rig.people.told == []
+
+
+def test_a_keepalive_is_saved_shown_and_passes(rig: Rig) -> None:
+    until_then = rig.clock.now() + timedelta(hours=2)
+    rig.activities.keep_until(until_then)
+    assert rig.saved == [until_then]
+    assert rig.look().keepalive_until == "2026-01-01T02:00:00Z"
+    later = Activities(rig.clock, until_then, rig.saved.append)
+    assert later.keepalive() == until_then, "a restart does not forget it"
+    assert not rig.look(AFTER).warned
+    rig.clock.advance(2 * 3600 - AFTER)
+    assert rig.look().keepalive_until is None
+    assert later.keepalive() is None
+    rig.activities.keep_until(None)
+    assert rig.saved == [until_then, None]
+
+
+def test_the_signals_are_those_of_the_contract(rig: Rig) -> None:
+    rig.activities.running(+1)
+    rig.activities.seen("local-edits")
+    shown = rig.look(60)
+    signals = shown.verdict["signals"]
+    assert isinstance(signals, list)
+    assert all(set(signal) == {"name", "busy", "value", "threshold", "since", "error"} for signal in signals)
+    by_name = {signal["name"]: signal for signal in signals}
+    assert set(by_name) == {"local-edits", "remote-edits", "jobs", "keepalive"}
+    assert by_name["local-edits"]["since"] == "2026-01-01T00:00:00Z"
+    assert (by_name["jobs"]["busy"], by_name["jobs"]["value"]) == (True, "1 running")
+    rig.activities.running(-1)
+    assert rig.look(AFTER - 1).verdict["verdict"] == "busy", "quiet counts from the end of the job"
+
+
+def test_it_looks_when_the_bell_rings_and_ends_when_told(rig: Rig) -> None:
+    thread = threading.Thread(target=rig.keeper.run, args=(rig.stop,))
+    thread.start()
+    until(lambda: rig.board.read().idle.verdict)
+    rig.later(AFTER)
+    until(lambda: rig.board.read().idle.warned)
+    rig.stop.set()
+    rig.keeper.interrupt()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
