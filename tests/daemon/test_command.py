@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -33,13 +34,18 @@ AWKWARD = [
     "~",
     "*",
     ";&|<>",
-    "ü",
-    "#",
 ]
-SHELLS = [
-    path
-    for path in ("/bin/dash", "/bin/bash", "/usr/bin/fish", "/bin/tcsh", "/bin/zsh")
-    if os.path.exists(path)
+SHELLS = [path for name in ("dash", "bash", "zsh", "fish", "tcsh") if (path := shutil.which(name))]
+FOLDERS = [
+    "~",
+    "~/work",
+    "~/it's a \\ folder!",
+    "work",
+    "-dash",
+    "work/$HOME",
+    "~/new\nline",
+    "/{home}/a",
+    "~x",
 ]
 
 spawned = itertools.count()
