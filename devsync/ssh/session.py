@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -94,8 +97,14 @@ def agent_keys() -> Iterator[Sequence[tuple[str, Key]]]:
         agent.close()
 
 
+_EXEC = re.compile(r"^\s*match\b.*\bexec\b", re.IGNORECASE | re.MULTILINE)
+
+
 def ssh_options(text: str, host: str) -> Mapping[str, str | list[str] | None]:
     """What an ssh_config says for `host`, by lower-case keyword. Raises ValueError if it cannot be read."""
+    if _EXEC.search(text):
+        sys.modules.pop("invoke", None)
+        paramiko.config.invoke = import_module("invoke")  # type: ignore[attr-defined]  # as it does itself
     try:
         found = paramiko.SSHConfig.from_text(text).lookup(host)
     except paramiko.SSHException as error:

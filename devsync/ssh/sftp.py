@@ -19,6 +19,7 @@ from devsync.ssh import sftp_wire as wire
 from devsync.ssh.sftp_content import Content, Download, Opened
 from devsync.ssh.sftp_lane import BATCH, STATUS_SIZE, Answer, Gate, Lane
 from devsync.ssh.sftp_wire import Space
+from devsync.ssh.sftp_writing import FileWriting
 
 MAX_HANDLES = 500
 MAX_ENTRIES = 1_000_000
@@ -85,9 +86,7 @@ class SftpClient:
     async def _write(self, path: bytes, chunks: Iterable[bytes], mode: int, durable: bool) -> int:
         await self._handles.enter()
         try:
-            flags = wire.number(wire.FOR_WRITING)
-            reply = await self._lane.ask(wire.OPEN, wire.string(path), flags, wire.mode_only(mode))
-            handle = wire.string(reply.expect(wire.HANDLE, path).string())
+            handle = await self._open_for_writing(path, mode)
             try:
                 return await self._fill(handle, path, chunks, durable and _FSYNC in self.extensions)
             except Exception as failure:
@@ -134,6 +133,20 @@ class SftpClient:
             while acknowledgements and (early := acknowledgements[0].arrived):
                 acknowledgements.popleft()
                 early.done(path)
+
+    def begin_file(self, path: bytes, mode: int) -> FileWriting:
+        """See `ports.Sftp`."""
+        opening = self._lane.begin(self._open_for_writing(path, mode))
+        return FileWriting(self._lane, path, opening, lambda: self._limits.write)
+
+    async def _open_for_writing(self, path: bytes, mode: int) -> bytes:
+        flags = wire.number(wire.FOR_WRITING)
+        reply = await self._lane.ask(wire.OPEN, wire.string(path), flags, wire.mode_only(mode))
+        return wire.string(reply.expect(wire.HANDLE, path).string())
+
+    def hurry(self) -> None:
+        """See `ports.Sftp`."""
+        self._lane.hurry()
 
     async def _full(self, path: bytes) -> bool:
         if _STATVFS not in self.extensions:

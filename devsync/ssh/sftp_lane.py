@@ -213,6 +213,13 @@ class Lane:
         with self._alone():
             self._turn(awaited)
 
+    def hurry(self) -> None:
+        """Send what is queued, without waiting for more of it."""
+        with self._alone():
+            self._advance()
+            if self._out:
+                self._send_out()
+
     def nudge(self) -> None:
         """Let those go on who may."""
         with self._alone():
