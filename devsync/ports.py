@@ -174,6 +174,16 @@ class Pending(Protocol[T_co]):
         """Wait for it. Raises OSError (with errno) as the server said, Unavailable if the link broke."""
 
 
+class Writing(Protocol):
+    """A file that is being written, in order. What goes wrong is said by `close`."""
+
+    def write(self, data: bytes) -> None:
+        """Send this next; waits only where too much is under way."""
+
+    def close(self) -> Pending[None]:
+        """Nothing more comes. The result is there once every status is good."""
+
+
 class Sftp(Protocol):
     """A pipelined SFTP client: a call sends its request at once and returns; `result` waits.
 
@@ -192,6 +202,12 @@ class Sftp(Protocol):
         that could not be written whole is removed again. `durable`: on the disk, if the server can tell.
         """
 
+    def begin_file(self, path: bytes, mode: int) -> Writing:
+        """Create the file, or truncate it, ahead of what will be written to it."""
+
+    def hurry(self) -> None:
+        """Everything that was asked for so far is on its way when this returns."""
+
     def read_file(self, path: bytes, size: int) -> Iterable[bytes]:
         """The content, requested ahead; `size` is how much is expected, the end of the file decides."""
 
@@ -201,13 +217,9 @@ class Sftp(Protocol):
         """Every entry without '.' and '..'; an error, never a part of it."""
 
     def readlink(self, path: bytes) -> Pending[bytes]: ...
-
     def realpath(self, path: bytes) -> Pending[bytes]: ...
-
     def mkdir(self, path: bytes, mode: int) -> Pending[None]: ...
-
     def rmdir(self, path: bytes) -> Pending[None]: ...
-
     def remove(self, path: bytes) -> Pending[None]: ...
 
     def rename(self, old: bytes, new: bytes) -> Pending[None]:
@@ -218,15 +230,19 @@ class Sftp(Protocol):
 
     def symlink(self, target: bytes, path: bytes) -> Pending[None]: ...
     def set_mode(self, path: bytes, mode: int) -> Pending[None]: ...
+
     def interrupt(self) -> None:
         """From any thread: every wait ends with Unavailable."""
+
     def close(self) -> None: ...
+
 
 # ---------------------------------------------------------------- the link
 
 
 class ByteStream(Protocol):
     """Two directions of bytes. `send` and `recv` may be used by one thread each at the same time."""
+
     def send(self, data: bytes | memoryview) -> None:
         """Hand over all of `data`, waiting for room. Raises Unavailable when the other end is gone."""
 

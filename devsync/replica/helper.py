@@ -14,9 +14,10 @@ from typing import Any, BinaryIO
 
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import Leaf, RelPath, to_json
-from devsync.replica import frames, trash, wire
+from devsync.replica import frames, parcel, trash, wire
+from devsync.replica.codec import openers
 from devsync.replica.digests import Digests
-from devsync.replica.home import MARKER
+from devsync.replica.home import MARKER, PARCEL
 from devsync.replica.inotify import watch
 from devsync.replica.naming import probe
 from devsync.replica.owner import Taken
@@ -86,6 +87,7 @@ def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
         "exists": exists,
         "temporary_disk": temporary,
         "inside": inside,
+        "codecs": sorted(openers()),
     }
 
 
@@ -147,6 +149,16 @@ def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
 def commit(helper: Helper, request: Mapping[str, Any]) -> Any:
     """Make changes; their contents are staged."""
     return wire.outcomes_to_json(helper.tree.commit(wire.changes_from_json(request["changes"])))
+
+
+def unpack(helper: Helper, request: Mapping[str, Any]) -> Any:
+    """Stage what is in the parcel `name`, while it arrives; the contents that did not come out, and why."""
+    opener = openers()[request["codec"]]
+    name = os.path.basename(request["name"])
+    if not name.startswith(PARCEL):
+        raise ValueError("not the name of a parcel")
+    with helper.tree.home() as home:
+        return parcel.unpack(home, name, opener, parcel.hung_up(helper.stdin))
 
 
 def marker(helper: Helper, _request: Mapping[str, Any]) -> Any:
@@ -216,6 +228,7 @@ VERBS: Mapping[str, Callable[[Helper, Mapping[str, Any]], Any]] = {
     "rules": set_rules,
     "scan": scan,
     "commit": commit,
+    "unpack": unpack,
     "marker": marker,
     "write-marker": write_marker,
     "staged": staged,

@@ -22,6 +22,9 @@ from devsync.core.snapshot import Digest
 from devsync.replica.digests import Busy, Digests, open_file, read_digest, signature
 from devsync.replica.walk import FOLDER, HOME, Blocked, parent
 
+PARCEL = "parcel-"
+"""How the name of a parcel in tmp begins; see `parcel`."""
+
 MARKER = "replica.json"
 MARKER_LIMIT = 1 << 16  # bytes
 DIGESTS = "digests"
@@ -86,7 +89,11 @@ class Home:
 
     def clear_staging(self) -> int:
         """Remove what was staged and never used; how many. Nothing of a user's is ever under such a name."""
-        names = [name for name in os.listdir(self.tmp) if _is_digest(name.split(".", 1)[0])]
+        names = [
+            name
+            for name in os.listdir(self.tmp)
+            if _is_digest(name.split(".", 1)[0]) or name.startswith(PARCEL)
+        ]
         for name in names:
             self.step("clear-staging", name)
             discard(self.tmp, name)

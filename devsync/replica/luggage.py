@@ -23,6 +23,8 @@ TRAVELLING = (
     "devsync.replica.home",
     "devsync.replica.naming",
     "devsync.replica.owner",
+    "devsync.replica.codec",
+    "devsync.replica.parcel",
     "devsync.replica.trash",
     "devsync.replica.commit",
     "devsync.replica.tree",

@@ -15,7 +15,7 @@ from devsync.core.version import Version
 from devsync.replica import trash, wire
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.luggage import command_line, start_helper
-from devsync.replica.walk import told
+from devsync.replica.parcels import Parcel, Parcels
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class Greeting:
     free: int
     exists: bool
     temporary_disk: bool
+    codecs: tuple[str, ...]
     inside: str
     """The folder of another project that `root` lies in; empty if there is none."""
 
@@ -60,7 +61,8 @@ class Greeting:
             type(f) is not bool for f in facts.values()
         ):
             raise ValueError("a number or a fact that is none")
-        return Greeting(".".join(map(str, version)), root=root, **texts, **numbers, **facts)  # type: ignore[arg-type]  # checked above
+        codecs = tuple(wire.text(name) for name in value["codecs"]) if "codecs" in value else ()
+        return Greeting(".".join(map(str, version)), root=root, codecs=codecs, **texts, **numbers, **facts)  # type: ignore[arg-type]  # checked above
 
 
 class RemoteReplica:
@@ -94,6 +96,10 @@ class RemoteReplica:
             self.close()
             raise
         self._folder = os.fsencode(self.greeting.root.rstrip("/"))
+        self._parcels = Parcels(
+            self._sftp, self.helper, self._folder + b"/.devsync/tmp/", self.greeting.codecs
+        )
+        self._places: tuple[int, Mapping[Digest, RelPath]] = (0, {})
 
     def _greet(self, root: str, create: bool) -> Greeting:
         try:
@@ -142,8 +148,18 @@ class RemoteReplica:
         while ahead:
             _hand_over(ahead, staging)
 
-    def staging(self) -> RemoteStaging:
-        return RemoteStaging(self._sftp, self._folder + b"/.devsync/tmp/")
+    def staging(self) -> Parcel:
+        return self._parcels.parcel(self._place)
+
+    def _place(self, file: File) -> RelPath | None:
+        """Where the machine has this content already, as far as the last look at everything tells."""
+        look, leaves = self._told
+        if self._places[0] != look:
+            holders = {
+                leaf.digest: path for path, leaf in leaves.items() if isinstance(leaf, File) and leaf.size
+            }
+            self._places = (look, holders)
+        return self._places[1].get(file.digest)
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
         asked = wire.changes_to_json(changes)
@@ -215,32 +231,6 @@ class RemoteReplica:
             raise nonsense(str(error)) from error
 
 
-class RemoteStaging:
-    """Contents on their way to the machine's `.devsync/tmp`; the helper verifies them."""
-
-    def __init__(self, sftp: ports.Sftp, folder: bytes) -> None:
-        self._sftp = sftp
-        self._folder = folder
-        self._pending: dict[Digest, tuple[int, ports.Pending[int]]] = {}
-
-    def put(self, file: File, chunks: Iterable[bytes]) -> None:
-        if file.digest not in self._pending:
-            path = self._folder + file.digest.encode("ascii")
-            self._pending[file.digest] = (file.size, self._sftp.write_file(path, chunks, 0o600))
-
-    def finish(self) -> Mapping[Digest, str]:
-        problems: dict[Digest, str] = {}
-        for digest, (size, pending) in self._pending.items():
-            try:
-                if pending.result() != size:
-                    problems[digest] = "it arrived cut, or changed meanwhile"
-            except ports.ContentChanged as error:
-                problems[digest] = str(error) or "it changed while it was read"
-            except OSError as error:
-                problems[digest] = told(error)
-        return problems
-
-
 def _hand_over(ahead: deque[tuple[File, Iterable[bytes]]], staging: ports.Staging) -> int:
     file, content = ahead.popleft()
     staging.put(file, _exactly(file, content))
@@ -259,4 +249,4 @@ def _exactly(file: File, content: Iterable[bytes]) -> Iterator[bytes]:
         raise ports.ContentChanged("it is shorter than it was")
 
 
-__all__ = ["Greeting", "Refusal", "RemoteReplica", "RemoteStaging"]
+__all__ = ["Greeting", "Refusal", "RemoteReplica"]

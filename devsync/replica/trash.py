@@ -45,12 +45,13 @@ class Batch:
     def __init__(self, home: Home, changes: list[Change], aside: bool) -> None:
         """`aside`: there is no exchange here, so an old version leaves before the new one arrives."""
         self._home = home
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self.name = f"{stamp}-{os.urandom(4).hex()}"
+        now = time.time()
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+        self.name = f"{stamp}-{int(now % 1 * 1e6):06}{os.urandom(4).hex()}"
         os.mkdir(self.name, 0o700, dir_fd=home.trash)
         self.folder = os.open(self.name, FOLDER, dir_fd=home.trash)
         entries = [[change.path, to_json(change.old), to_json(change.new)] for change in changes]
-        index = json.dumps({"time": time.time(), "aside": aside, "entries": entries})
+        index = json.dumps({"time": now, "aside": aside, "entries": entries})
         descriptor = os.open(
             OPEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self.folder
         )

@@ -1,0 +1,1 @@
+"""devsync beside its peers, in one run, as ratios."""
