@@ -15,7 +15,7 @@ from pathlib import Path
 
 from devsync import __version__
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, guard, open_remote
+from devsync.app.sides import Connector, LocalSide, claimant, guard, open_remote
 from devsync.config import Config
 from devsync.core.idle import Policy
 from devsync.core.ignore import Rules
@@ -72,11 +72,13 @@ def run_daemon(
     accept_host_key: str | None,
     accept_deletions: bool,
     rejoin: bool,
+    take_over: bool,
 ) -> None:
     """Be the project's daemon until SIGTERM or `devsync stop`. `ready_fd` is told how the start went."""
     state = state_dir(config.root, environ)
+    permission = Permission(accept_deletions, rejoin, take_over)
     try:
-        daemon = _Daemon(config, state, environ, accept_host_key, Permission(accept_deletions, rejoin))
+        daemon = _Daemon(config, state, environ, accept_host_key, permission)
     except DevsyncError as error:
         _answer(ready_fd, {"error": as_json(error)})
         raise
@@ -114,6 +116,7 @@ class _Daemon:
         self._supervisor = Supervisor(self._board)
         self._inbox = Inbox(config.sync.settle)
         self._store = Store(state / "project.db")
+        self._local: LocalSide | None = None
         self._machine = open_machine(config, state)
         self._connector = Connector(config, self._machine, accept)
         self._link = Link(self._machine, self._connector, self._board, self._clock)
@@ -132,7 +135,7 @@ class _Daemon:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal that it was started from may close
         root, ignore = self._config.root, self._config.sync.ignore
         rules = ProjectRules(root, ignore, self._store.fact(MARK) or None)
-        local = LocalSide(root, self._store)
+        local = self._local = LocalSide(root, self._store)
         watch = Watcher(root, self._inbox.local, outside=ProjectRules(root, ignore).fingerprint)
         remote_watch = RemoteWatch(self._exec, self._config.sync.path, Rules(), self._inbox.remote)
         sync = SyncLoop(
@@ -149,6 +152,7 @@ class _Daemon:
                 guard(self._config.sync.allow_secrets),
                 self._config.trash.keep,
                 self._config.trash.size,
+                claimant(root),
             ),
             clock=self._clock,
             activity=self._activities.seen,
@@ -169,6 +173,8 @@ class _Daemon:
         """Stop what was started, in reverse order, and let the project go."""
         self._systemd.stopping()
         self._supervisor.stop()
+        if self._local is not None:
+            self._local.close()
         self._machine.close()
         self._store.close()
         log.info("stopped")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, guard, open_remote
+from devsync.app.sides import Connector, LocalSide, claimant, guard, open_remote
 from devsync.config import Config
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
@@ -61,9 +61,10 @@ def synchronise_once(
     accept_host_key: str | None,
     accept_deletions: bool,
     rejoin: bool,
+    take_over: bool,
 ) -> Once:
     """One synchronisation in one direction, with no daemon. The machine must run."""
-    permission = Permission(accept_deletions, rejoin)
+    permission = Permission(accept_deletions, rejoin, take_over)
     with _opened(config, environ, accept_host_key, permission) as engine:
         progress("comparing both sides")
         return _bring_over(engine, Direction(direction), permission, dry_run)
@@ -93,6 +94,7 @@ def _opened(
         store = Store(state / "project.db")
         stack.callback(store.close)
         local = LocalSide(config.root, store)
+        stack.callback(local.close)
         rules = ProjectRules(config.root, config.sync.ignore, store.fact(MARK) or None)
         loaded = rules.load()
         local.set_rules(loaded)
@@ -107,6 +109,7 @@ def _opened(
             meter=_NoMeter(),
             clock=time.monotonic,
             guard=guard(config.sync.allow_secrets),
+            claimant=claimant(config.root),
         )
         engine.identify(permission)
         yield engine

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devsync.config import Config
 from devsync.core.ignore import Rules
@@ -12,11 +14,14 @@ from devsync.core.names import Named
 from devsync.core.snapshot import RelPath, Snapshot
 from devsync.core.version import Trash
 from devsync.daemon.guard import Guard
-from devsync.ports import Address, Connection, Machine, Replica, Sftp
+from devsync.ports import Address, Connection, Halted, Machine, Replica, Sftp
 from devsync.replica.digests import Digests
 from devsync.replica.local import LocalReplica
 from devsync.replica.patterns import patterns_to_rules
 from devsync.store import Store
+
+if TYPE_CHECKING:
+    from devsync.replica.remote import RemoteReplica
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,9 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
 
     try:
         try:
-            remote: Replica = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create)
+            helped = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create)
+            _judge_place(helped)
+            remote: Replica = helped
         except NoPython as error:
             from devsync.replica.sftp_only import SftpOnlyReplica
 
@@ -80,6 +87,24 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
         connection.close()
         raise
     return _OnConnection(remote, connection)
+
+
+def _judge_place(remote: RemoteReplica) -> None:
+    """Halted if the folder is where no project's folder should be; it was not made then."""
+    place = remote.greeting
+    why = ""
+    if place.temporary_disk:
+        why = "is on the machine's temporary disk, which Azure empties whenever the machine is deallocated"
+    elif place.inside:
+        why = f"is a part of another project's folder on the machine: {place.inside}"
+    if why:
+        remote.close()
+        raise Halted(f"{place.root} {why}", hint="set sync.path in devsync.toml to a folder of its own")
+
+
+def claimant(root: Path) -> str:
+    """What others are told of who has a folder: this computer, and the project's folder on it."""
+    return f"{socket.gethostname()}:{root}"
 
 
 def guard(allowed: Sequence[str]) -> Guard:
@@ -93,6 +118,7 @@ class _OnConnection:
 
     def __init__(self, replica: Replica, connection: Connection) -> None:
         self._replica, self._connection = replica, connection
+        self.claim, self.beat = replica.claim, replica.beat
         self.set_rules, self.scan = replica.set_rules, replica.scan
         self.supply, self.staging, self.apply = replica.supply, replica.staging, replica.apply
         self.marker, self.write_marker = replica.marker, replica.write_marker
@@ -119,6 +145,7 @@ class LocalSide:
         self._digests = Digests(store.digests())
         self._replica = LocalReplica(root, self._digests)
         replica = self._replica
+        self.claim, self.beat = replica.claim, replica.beat
         self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
         self.apply, self.marker, self.write_marker = replica.apply, replica.marker, replica.write_marker
         self.naming = replica.naming

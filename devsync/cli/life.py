@@ -20,7 +20,7 @@ from devsync.ports import DevsyncError, Unavailable
 UNREACHABLE = 20.0
 """Seconds for which a first connection may fail before `start` gives up."""
 
-PERMISSIONS = ("accept_host_key", "accept_deletions", "rejoin")
+PERMISSIONS = ("accept_host_key", "accept_deletions", "rejoin", "take_over")
 
 
 def running(project: Project) -> Client:
@@ -47,6 +47,7 @@ def running(project: Project) -> Client:
 )
 @click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions.")
 @click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing.")
+@click.option("--take-over", is_flag=True, help="Take the folders from another devsync, which then stops.")
 @click.option("--ready-fd", type=int, hidden=True)
 @pass_project
 def start(

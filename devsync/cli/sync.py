@@ -21,6 +21,7 @@ def _options(command: Any) -> Any:
     for option in (
         json_option,
         click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing."),
+        click.option("--take-over", is_flag=True, help="Take the folders from another devsync, which stops."),
         click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions."),
         click.option("--accept-host-key", is_flag=False, flag_value="any", metavar="[FINGERPRINT]",
                      help="Trust the machine's host key if it is unknown; a changed one is refused all the "

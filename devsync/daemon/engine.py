@@ -132,18 +132,12 @@ class Engine:
     # ------------------------------------------------------------ identity
 
     def identify(self, permission: Permission) -> None:
-        """Claim both replicas, and make sure that they are the ones that the ancestor speaks of.
-
-        Raises Owned or Halted if not.
-        """
-        self._pairing.claim(permission.take_over)
-        if permission.rejoin:
+        """Claim both replicas; raises Halted unless they are the ones that the ancestor speaks of."""
+        agreed, rejoin = bool(len(self.ancestor)), permission.rejoin
+        self._pairing.enter(agreed=agreed, rejoin=rejoin, take_over=permission.take_over)
+        if rejoin:
             self._memory.forget()
             self.ancestor, self._intents = Ancestor(), []
-        elif len(self.ancestor):
-            self._pairing.recognise()
-        else:
-            self._pairing.meet()
         self._pairing.mark(anew=permission.rejoin)
 
     def _recognise_again(self) -> None:

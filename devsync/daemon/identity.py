@@ -30,12 +30,25 @@ class Pairing:
         self._claimant, self._clock = claimant, clock
         self._next_beat = 0.0
 
-    def claim(self, take_over: bool) -> None:
-        """Make both folders ours. Raises Owned if another devsync has one, unless it is taken over."""
+    def enter(self, *, agreed: bool, rejoin: bool, take_over: bool) -> None:
+        """Make both folders ours, if they are the right ones. Raises Owned or Halted if not.
+
+        `agreed`: there is something that the two agreed on. With `rejoin` any two folders are right.
+        """
+        if take_over and not rejoin:
+            self._judge(agreed)  # nobody is to be stopped in vain
         self._facts.set_fact("owner", self._owner or uuid.uuid4().hex)
         for replica in (self._remote, self._local):  # where a folder is shared, its owner is told best
             replica.claim(self._owner, self._claimant, take_over=take_over)
         self._next_beat = self._clock() + BEAT
+        if not rejoin:
+            self._judge(agreed)
+
+    def _judge(self, agreed: bool) -> None:
+        if agreed:
+            self.recognise()
+        else:
+            self._meet()
 
     def beat(self) -> None:
         """Show both sides that we live, if it is time. Raises Owned if one is not ours any more."""
@@ -50,10 +63,10 @@ class Pairing:
         for side, replica in (("local", self._local), ("remote", self._remote)):
             recognise(side, replica.marker(), known, generation)
 
-    def meet(self) -> None:
-        """With nothing to remember: raises Halted if the machine's folder is that of another project."""
+    def _meet(self) -> None:
+        """With nothing agreed on: raises Halted if the machine's folder is that of another project."""
         mark = self._remote.marker()
-        if mark is not None and mark.get("pair") != self._facts.fact("pair") and mark.get("owner") != self._owner:
+        if mark is not None and mark.get("owner") != self._owner:
             raise Halted(
                 f"the folder on the machine was synchronised by another project: {mark.get('name')}",
                 hint="for a project of its own, set another sync.path; if it is this one after all, "

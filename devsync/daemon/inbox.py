@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from devsync.core.snapshot import ROOT, RelPath
@@ -88,7 +90,7 @@ class Inbox:
         """What the waiting requests allow, all together."""
         with self._changed:
             given = [request.permission for request in self._work.requests]
-        return Permission(any(p.deletions for p in given), any(p.rejoin for p in given))
+        return reduce(or_, given, Permission())
 
     def take(self, timeout: float) -> Work:
         """Wait for something to do, up to `timeout` seconds, and until hints have settled."""

@@ -148,7 +148,8 @@ class _Requests:
         facts = self._parts.board.read()
         if args.get("accept_host_key"):
             self._parts.accept_host_key(str(args["accept_host_key"]))
-        permission = Permission(bool(args.get("accept_deletions")), bool(args.get("rejoin")))
+        allowed = (bool(args.get(name)) for name in ("accept_deletions", "rejoin", "take_over"))
+        permission = Permission(*allowed)
         beyond = facts.sync.synchronised
         if state(facts) == "watching" and permission == Permission():
             beyond -= 1  # there is nothing to wait for

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Any, Protocol
 
 from devsync.core.reconcile import Mode
@@ -15,6 +17,7 @@ from devsync.core.snapshot import ROOT, WRITING, RelPath, within
 from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
 from devsync.daemon.guard import Guard
+from devsync.daemon.identity import BEAT
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
 from devsync.daemon.keeping import DAY, prune
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
@@ -77,6 +80,8 @@ class SyncPolicy:
     guard: Guard | None = None
     keep: float = 30 * DAY
     keep_size: int = 5 << 30
+    claimant: str = "another devsync"
+    """What others are told of who has the folders: this project's computer and folder."""
 
 
 class SyncLoop:
@@ -115,6 +120,7 @@ class SyncLoop:
         self._whole = 0  # full cycles that left nothing undone
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
         self._git_since: float | None = None
+        self._resting = False  # waits for hints, and no replica is asked anything
 
     # ------------------------------------------------------------ the service
 
@@ -144,7 +150,7 @@ class SyncLoop:
     def interrupt(self) -> None:
         """Called by the supervisor from its own thread."""
         remote = self._remote
-        if remote is not None:
+        if remote is not None and not self._resting:
             remote.interrupt()
         self._inbox.wake()
 
@@ -161,8 +167,9 @@ class SyncLoop:
             clock=self._clock.monotonic,
             guard=self._policy.guard,
             deletions=self._deletions,
+            claimant=self._policy.claimant,
         )
-        self._permission = _either(self._permission, self._inbox.permissions())
+        self._permission |= self._inbox.permissions()
         engine.identify(self._permission)
         self._current = None
         self._read_rules(remote)
@@ -174,9 +181,12 @@ class SyncLoop:
     def _turn(self, engine: Engine, stop: threading.Event) -> None:
         now = self._clock.monotonic()
         pause = min(1.0, self._next_full - now) if self._retry else self._next_full - now
-        work = self._inbox.take(max(0.0, pause))
+        self._resting = True
+        work = self._inbox.take(max(0.0, min(pause, BEAT)))
+        self._resting = False  # RACE: before it looks at `stop`, as `interrupt` looks at both the other way
         if stop.is_set():
             return
+        engine.beat()
         work.local |= self._retry
         work.remote |= self._retry
         self._retry = set()
@@ -215,7 +225,7 @@ class SyncLoop:
 
     def _cycle(self, engine: Engine, work: Work) -> Result:
         full_local, full_remote = ROOT in work.local, ROOT in work.remote
-        permission = _either(self._permission, *(request.permission for request in work.requests))
+        permission = reduce(or_, (request.permission for request in work.requests), self._permission)
         result = engine.cycle(
             None if full_local else work.local,
             None if full_remote else work.remote,
@@ -370,7 +380,3 @@ class SyncLoop:
     def _post(self, **facts: object) -> None:
         self._facts = replace(self._facts, **facts)  # type: ignore[arg-type]  # replace refuses unknown names
         self._board.post(sync=self._facts)
-
-
-def _either(*permissions: Permission) -> Permission:
-    return Permission(any(p.deletions for p in permissions), any(p.rejoin for p in permissions))
