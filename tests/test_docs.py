@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
@@ -20,8 +21,10 @@ from devsync.cli.main import COMMANDS, devsync
 from devsync.cli.run import OWN_FAILURE
 from devsync.config import SETTINGS
 from devsync.daemon.board import Facts
+from devsync.daemon.requests import Parts, handlers
 from devsync.daemon.status import Identity, as_json
 from devsync.ports import DevsyncError, Power
+from devsync.replica.helper import VERBS
 from tests.system.project import Project
 
 TOP = Path(__file__).parents[1]
@@ -247,6 +250,17 @@ def shape(value: object) -> object:
 def test_every_state_of_the_machine_is_documented() -> None:
     for power in Power:
         assert f"`{power.value}`" in text_of(REFERENCE)
+
+
+def test_every_verb_and_operation_is_in_the_protocol() -> None:
+    page = text_of(TOP / "docs" / "protocol.md")
+    table = page.partition("| verb |")[2].partition("\n\n")[0]
+    verbs = {
+        code for row in table.splitlines() for code in CODE.findall(row.partition("|")[2].partition("|")[0])
+    }
+    assert verbs == set(VERBS)
+    operations = page.partition("Operations:")[2].partition("During `run`")[0]
+    assert set(CODE.findall(operations)) == set(handlers(cast("Parts", None)))
 
 
 def test_every_page_of_docs_is_in_the_index() -> None:
