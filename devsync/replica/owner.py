@@ -72,10 +72,15 @@ class Claim:
         """The claim in a file; None if there is none, or one that a power cut has torn."""
         try:
             value: Any = json.loads(content or b"")
-            name = "".join(mark if mark.isprintable() else "?" for mark in str(value["name"])[:300])
-            return Claim(str(value["owner"]), name, int(value["token"]), float(value["beat"]))
+            return Claim(
+                str(value["owner"]), _printable(str(value["name"])), int(value["token"]), float(value["beat"])
+            )
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def _printable(name: str) -> str:
+    return "".join(mark if mark.isprintable() else "?" for mark in name[:300])
 
 
 def succeed(present: Claim | None, owner: str, name: str, take_over: bool, now: float) -> Claim:
@@ -83,6 +88,7 @@ def succeed(present: Claim | None, owner: str, name: str, take_over: bool, now: 
 
     The same owner may always claim anew; under another name it is a copy of his state elsewhere.
     """
+    name = _printable(name)  # as it is read back: a path of odd bytes must not look like a stranger's
     ours = present is not None and (present.owner, present.name) == (owner, name)
     if present is not None and not ours and not take_over and present.is_alive(now):
         raise Taken(

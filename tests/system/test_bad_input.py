@@ -391,12 +391,12 @@ def test_a_project_folder_that_is_gone_halts_and_deletes_nothing(place: Place, h
     project, root = place.project, place.project.root
     project.devsync("start")
     before = tree(there(place.sshd))
+    socket_file = socket_path(place.state(), project.environ)
     away = place.folder / "away"
     root.rename(away)
     if how == "exchanged":
         root.mkdir()
         shutil.copy(away / "devsync.toml", root)
-    socket_file = next(project.state.glob("*/control.sock"))
     wait_for("it halts", lambda: _state_behind(socket_file) == "halted")
     assert tree(there(place.sshd)) == before
 
