@@ -92,7 +92,7 @@ class Home:
         names = [
             name
             for name in os.listdir(self.tmp)
-            if _is_digest(name.split(".", 1)[0]) or name.startswith(PARCEL)
+            if _is_digest(name.split(".", 1)[0]) or name.startswith((PARCEL, "link-", "probe-"))
         ]
         for name in names:
             self.step("clear-staging", name)

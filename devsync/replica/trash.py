@@ -22,7 +22,7 @@ from typing import Any
 
 from devsync.core.snapshot import Change, File, Leaf, RelPath, from_json, to_json
 from devsync.core.version import Version
-from devsync.replica.atomic import rename_new
+from devsync.replica.atomic import exchange, rename_new
 from devsync.replica.digests import BLOCK, Digests, IsFolder, open_file
 from devsync.replica.home import Home, discard, write_all
 from devsync.replica.walk import FOLDER, HOME, Blocked, parent
@@ -82,9 +82,7 @@ def recover(home: Home, digests: Digests) -> None:
                 if _is_ours(digests, folder, str(number), old, new):
                     discard(folder, str(number))
                 else:
-                    _put_back(
-                        home, digests, folder, str(number), (path, old, new if index["aside"] else None)
-                    )
+                    _put_back(home, digests, folder, str(number), (path, old, new), index["aside"])
             _close_index(home.trash, name, folder)
         finally:
             os.close(folder)
@@ -97,18 +95,41 @@ def _is_ours(digests: Digests, folder: int, slot: str, old: Any, new: Any) -> bo
     return found is not None and new is not None and found[:3] == new[:3] and found != old
 
 
-def _put_back(home: Home, digests: Digests, folder: int, slot: str, entry: tuple[RelPath, Any, Any]) -> None:
-    """An unseen edit, or an old version whose new one never came, returns to its path if that is empty."""
-    path, old, awaited = entry
+def _put_back(
+    home: Home, digests: Digests, folder: int, slot: str, entry: tuple[RelPath, Any, Any], aside: bool
+) -> None:
+    """An unseen edit, or an old version whose new one never came, returns to its path.
+
+    Not if somebody has saved there since: then an edit stays here as a recovered version.
+    """
+    path, old, new = entry
     found = _found(digests, folder, slot)
-    if found is None or (found == old and awaited is None):
+    if found is None or (found == old and (new is None or not aside)):
         return
     try:
         with parent(home.root, path) as (above, name):
-            rename_new(folder, slot, above, name)
+            try:
+                rename_new(folder, slot, above, name)
+            except FileExistsError:
+                if found != old:
+                    _swap_back(digests, (folder, slot), (above, name), new)
     except (OSError, Blocked):
         if found != old:
             os.rename(slot, slot + RECOVERED, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _swap_back(digests: Digests, edit: tuple[int, str], place: tuple[int, str], new: Any) -> None:
+    """The edit came out by an exchange that was not undone: it goes back to where our content is.
+
+    FileExistsError if something else is there.
+    """
+    if new is not None and _found(digests, *place) == new:
+        exchange(*edit, *place)
+        if _found(digests, *edit) == new:
+            discard(*edit)
+            return
+        exchange(*edit, *place)  # RACE: saved since the look
+    raise FileExistsError
 
 
 def _found(digests: Digests, folder: int, slot: str) -> Any:
