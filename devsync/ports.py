@@ -249,14 +249,11 @@ class ByteStream(Protocol):
     def recv(self, size: int) -> bytes:
         """Up to `size` bytes, waiting for the first; b"" at the end. Raises Unavailable on a lost link."""
 
-    def pending(self) -> bool:
-        """Whether `recv` would return at once."""
+    def pending(self) -> bool: ...  # whether `recv` would return at once
 
-    def shutdown_write(self) -> None:
-        """Nothing more will be sent."""
+    def shutdown_write(self) -> None: ...  # nothing more will be sent
 
-    def close(self) -> None:
-        """End both directions; unblocks the other thread. A second call does nothing."""
+    def close(self) -> None: ...  # ends both directions and unblocks the other thread
 
 
 @dataclass(frozen=True)

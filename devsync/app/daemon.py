@@ -149,7 +149,7 @@ class _Daemon:
             policy=SyncPolicy(
                 Mode(self._config.sync.mode),
                 self._config.sync.max_deletions,
-                guard(self._config.sync.allow_secrets),
+                guard(self._config.sync.allow_secrets, rules),
                 self._config.trash.keep,
                 self._config.trash.size,
                 claimant(root),

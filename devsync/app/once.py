@@ -108,7 +108,7 @@ def _opened(
             explain=rules.deleted_by_git,
             meter=_NoMeter(),
             clock=time.monotonic,
-            guard=guard(config.sync.allow_secrets),
+            guard=guard(config.sync.allow_secrets, rules),
             claimant=claimant(config.root),
         )
         engine.identify(permission)

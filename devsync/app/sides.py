@@ -18,6 +18,7 @@ from devsync.ports import Address, Connection, Halted, Machine, Replica, Sftp
 from devsync.replica.digests import Digests
 from devsync.replica.local import LocalReplica
 from devsync.replica.patterns import patterns_to_rules
+from devsync.replica.rules import ProjectRules
 from devsync.store import Store
 
 if TYPE_CHECKING:
@@ -107,10 +108,10 @@ def claimant(root: Path) -> str:
     return f"{socket.gethostname()}:{root}"
 
 
-def guard(allowed: Sequence[str]) -> Guard:
+def guard(allowed: Sequence[str], project: ProjectRules) -> Guard:
     """Holds credentials back, except in the paths that these patterns, as in .gitignore, name."""
     rules = Rules(own=tuple(patterns_to_rules(allowed)))
-    return Guard(lambda path: not rules.visible(path, is_folder=False))
+    return Guard(lambda path: not rules.visible(path, is_folder=False), project.tracked)
 
 
 class _OnConnection:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from devsync.core import secrets
 from devsync.core.snapshot import Change, Digest, File, Leaf, RelPath
 from devsync.ports import ContentChanged, Replica
 
+MANY = 100
+"""So many contents that git is asked before they are looked at, not after a find."""
+
+
+def _nothing() -> Collection[RelPath]:
+    return ()
+
 
 class Guard:
-    """Says which contents are not to travel, and why. `allowed` tells the paths that may all the same."""
+    """Says which contents are not to travel, and why.
 
-    def __init__(self, allowed: Callable[[RelPath], bool]) -> None:
-        self._allowed = allowed
+    `allowed` tells the paths that may all the same, `tracked` the paths that git keeps: whoever has the
+    repository has their contents, so only their names can hold them back.
+    """
+
+    def __init__(
+        self, allowed: Callable[[RelPath], bool], tracked: Callable[[], Collection[RelPath]] = _nothing
+    ) -> None:
+        self._allowed, self._tracked = allowed, tracked
 
     def held(
         self,
@@ -25,7 +38,7 @@ class Guard:
         """Of changes that bring a content to the machine, or here: path -> why it is held back.
 
         A name holds a file back in both directions, unless it is on both sides already. A content
-        is only looked at where it would leave this computer, each time that it has changed.
+        is only looked at where it would leave this computer and git does not keep the file.
         """
         reasons = {
             change.path: reason
@@ -33,13 +46,21 @@ class Guard:
             if change.path not in agreed and (reason := secrets.by_name(change.path))
         }
         unsuspected = [change for change in leaving if change.path not in reasons]
-        reasons.update(_by_content(unsuspected, local))
+        reasons.update(self._by_content(unsuspected, local))
         return {
             path: f"looks like a credential ({reason}): not mirrored; "
             "name it in sync.allow_secrets if it shall be"
             for path, reason in reasons.items()
             if not self._allowed(path)
         }
+
+    def _by_content(self, changes: list[Change], local: Replica) -> dict[RelPath, str]:
+        if len(changes) > MANY:
+            kept = self._tracked()
+            return _by_content([change for change in changes if change.path not in kept], local)
+        found = _by_content(changes, local)
+        kept = self._tracked() if found else ()
+        return {path: reason for path, reason in found.items() if path not in kept}
 
 
 def _by_content(changes: Iterable[Change], local: Replica) -> dict[RelPath, str]:

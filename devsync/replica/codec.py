@@ -9,13 +9,30 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Callable  # noqa: UP035 (an alias is evaluated: Python 3.8)
 
 RAW, ZLIB, ZSTD = "raw", "zlib", "zstd"
 
 Open = Callable[[bytes, int], bytes]
 """Gives a block back, which was so many bytes; ValueError if it does not come out as that."""
+
+
+Pack = Callable[[bytes], bytes]
+
+
+def packer(known: Collection[str]) -> tuple[str, Pack | None]:
+    """The best compression of this end that the other knows too: its name, and a function of one block."""
+    if ZSTD in known:
+        try:
+            import zstandard
+        except ImportError:
+            pass
+        else:
+            return ZSTD, zstandard.ZstdCompressor(level=3).compress
+    if ZLIB in known:
+        return ZLIB, lambda block: zlib.compress(block, 1)
+    return RAW, None
 
 
 def openers() -> Mapping[str, Open]:

@@ -61,6 +61,10 @@ class Repository:
         """The tracked paths below `folder` that a rule matches."""
         return frozenset(_paths(_ask(self.folder, "ls-files", "-c", "-i", "--exclude-standard", "-z")))
 
+    def tracked(self) -> frozenset[RelPath]:
+        """The paths below `folder` that the index has."""
+        return frozenset(_paths(_try(self.folder, "ls-files", "-c", "-z")))
+
     def submodules(self) -> frozenset[RelPath]:
         """The folders below `folder` that the index names as repositories."""
         staged = _ask(self.folder, "ls-files", "--stage", "-z").split(b"\0")

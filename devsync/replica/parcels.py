@@ -14,29 +14,15 @@ from itertools import count
 from devsync import ports
 from devsync.core.snapshot import Digest, File, RelPath
 from devsync.replica.channel import Answer, HelperChannel, nonsense
-from devsync.replica.codec import RAW, ZLIB, ZSTD
+from devsync.replica.codec import packer
 from devsync.replica.parcel import ABORTED, HEAD, NUMBER
 from devsync.replica.walk import told
 
 BLOCK = 1 << 20
 """Bytes that are compressed together."""
 
-Pack = Callable[[bytes], bytes]
 Where = Callable[[File], RelPath | None]
 """The path of a file on the machine that holds this content already, if one is known."""
-
-
-def packer(known: Collection[str]) -> tuple[str, Pack | None]:
-    """The best compression that the machine knows too: its name, and a function of one block."""
-    if ZSTD in known:
-        import zstandard
-
-        return ZSTD, zstandard.ZstdCompressor(level=3).compress
-    if ZLIB in known:
-        import zlib
-
-        return ZLIB, lambda block: zlib.compress(block, 1)
-    return RAW, None
 
 
 class Parcels:

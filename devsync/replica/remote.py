@@ -107,7 +107,7 @@ class RemoteReplica:
         except Refusal as error:
             raise ports.NeedsUser(
                 f"the folder {root} on the machine cannot be used: {error.message.partition(': ')[2]}",
-                hint="correct sync.path in devsync.toml, or make that folder, writable for you, on the machine",
+                hint="correct sync.path in devsync.toml, or make that folder there, writable for you",
             ) from error
 
     def claim(self, owner: str, name: str, *, take_over: bool) -> None:

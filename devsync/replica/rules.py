@@ -59,6 +59,13 @@ class ProjectRules:
         top = self._top()
         return top is not None and top.busy()
 
+    def tracked(self) -> Collection[RelPath]:
+        """Every path that git keeps, here or in a submodule; nothing if git has no say."""
+        repositories = self._repositories or {}
+        return {
+            _below(path, kept) for path, each in repositories.items() for kept in each.repository.tracked()
+        }
+
     def mark(self) -> str | None:
         """From here on count what git deletes; the commit that is checked out, if there is one."""
         top = self._top()

@@ -28,8 +28,6 @@ def fill_with_the_standard_library(root: Path) -> None:
     ignored = shutil.ignore_patterns("site-packages", "__pycache__", "idlelib", "ensurepip", "config-*")
     shutil.copytree(source, root, ignore=ignored, symlinks=True, dirs_exist_ok=True)
     (root / ".gitignore").write_text("__pycache__/\n*.pyc\n/build/\n")
-    config = root / "devsync.toml"  # the keys among its tests are real ones
-    config.write_text(config.read_text().replace("[sync]", '[sync]\nallow_secrets = ["test/certdata/"]'))
 
 
 def test_a_checkout_of_the_standard_library_is_mirrored_exactly(project: Project, sshd: Sshd) -> None:
