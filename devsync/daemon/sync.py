@@ -20,15 +20,13 @@ from devsync.daemon.guard import Guard
 from devsync.daemon.identity import BEAT
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
 from devsync.daemon.keeping import DAY, prune
+from devsync.daemon.steady import Disturbed, Git, Steady
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
 
 FULL_LOOK = 300.0
 """Seconds between two looks at everything, which heal hints that were lost."""
-
-GIT_LOCK = 60.0
-"""Seconds that a cycle waits at most for git to let go of its index."""
 
 ROUNDS = 20
 """Cycles after which a barrier gives up on files that never keep still."""
@@ -119,7 +117,7 @@ class SyncLoop:
         self._unseen: set[RelPath] = set()  # the problems that are of looking, not of changing
         self._whole = 0  # full cycles that left nothing undone
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
-        self._git_since: float | None = None
+        self._git = Git(rules, clock)
         self._resting = False  # waits for hints, and no replica is asked anything
 
     # ------------------------------------------------------------ the service
@@ -158,7 +156,7 @@ class SyncLoop:
         self._post(activity="synchronising", halted=None)
         engine = Engine(
             self._memory,
-            self._local,
+            Steady(self._local, lambda: self._git.disturbed(self._fingerprint)),
             remote,
             mode=self._policy.mode,
             max_deletions=self._policy.max_deletions,
@@ -204,11 +202,16 @@ class SyncLoop:
             if stop.is_set():
                 self._inbox.give_back(work)  # whoever waits must not be told that it is done
                 return
-            self._wait_for_git(stop)
+            if self._git.wait(stop):
+                work.local, work.remote = {ROOT}, {ROOT}  # the hints of what it did are still coming
             self._refresh_rules(work)
             if ROOT in work.local or ROOT in work.remote:
                 self._post(activity="synchronising")
-            result = self._cycle(engine, work)
+            try:
+                result = self._cycle(engine, work)
+            except Disturbed:
+                work.local, work.remote = {ROOT}, {ROOT}
+                continue
             self._keep(engine, work, result)
             rounds += 1
             waited_for = bool(work.requests) and rounds < ROUNDS
@@ -330,19 +333,11 @@ class SyncLoop:
             raise
         except DevsyncError as error:
             reply.set_exception(error)
+        except Disturbed:
+            reply.set_exception(DevsyncError("git was at work just then", hint="ask again"))
         self._tell(engine)
 
     # ------------------------------------------------------------ rules
-
-    def _wait_for_git(self, stop: threading.Event) -> None:
-        while self._rules.busy() and not stop.is_set():
-            now = self._clock.monotonic()
-            if self._git_since is None:
-                self._git_since = now
-            if now - self._git_since >= GIT_LOCK:
-                return  # a lock that a git left behind must not hold up every cycle
-            stop.wait(0.02)
-        self._git_since = None
 
     def _refresh_rules(self, work: Work) -> None:
         asked = any(self._rules.governs(path) for path in (*work.local, *work.remote))

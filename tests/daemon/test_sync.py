@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from devsync.core.snapshot import Change, File, Link, Outcome, RelPath
+from devsync.core.snapshot import Change, Link, Outcome
 from devsync.daemon import supervisor
 from devsync.daemon.engine import Permission
-from devsync.daemon.sync import FULL_LOOK, GIT_LOCK
-from devsync.ports import Halted, NeedsUser, Staging, Unavailable
+from devsync.daemon.steady import GIT_LOCK
+from devsync.daemon.sync import FULL_LOOK
+from devsync.ports import Halted, NeedsUser, Unavailable
 from tests.daemon.loop import DATA_IS_IGNORED, Gate, Loop
 from tests.daemon.rig import PATIENCE, Pair, until
 
@@ -187,13 +188,11 @@ def test_a_side_that_is_not_the_known_one_halts_the_next_start(loop: Loop) -> No
 
 def test_a_link_that_breaks_in_mid_cycle_loses_nothing(loop: Loop) -> None:
     loop.start()
-    supply = loop.local.supply
 
-    def broken(wanted: Sequence[tuple[RelPath, File]], staging: Staging) -> None:
-        loop.local.supply = supply  # type: ignore[method-assign]
+    def broken() -> None:
         raise Unavailable("the connection was lost")
 
-    loop.local.supply = broken  # type: ignore[method-assign]
+    loop.reading = [broken]
     loop.opening = [Unavailable("no route"), Unavailable("no route")]
     write(loop.local, "a", "on its way")
     loop.flush()
@@ -215,14 +214,7 @@ def test_a_machine_that_needs_the_user_refuses_whoever_waits(loop: Loop) -> None
 def test_a_file_that_kept_still_in_the_end_is_settled(loop: Loop) -> None:
     loop.start()
     write(loop.local, "a", "torn")
-    supply = loop.local.supply
-
-    def torn(wanted: Sequence[tuple[RelPath, File]], staging: Staging) -> None:
-        loop.local.supply = supply  # type: ignore[method-assign]
-        write(loop.local, "a", "torn no more")
-        supply(wanted, staging)
-
-    loop.local.supply = torn  # type: ignore[method-assign]
+    loop.reading = [lambda: write(loop.local, "a", "torn no more")]
     assert loop.flush() == {}
     assert texts(loop.remote)["a"] == "torn no more"
 
