@@ -82,7 +82,7 @@ def recover(home: Home, digests: Digests) -> None:
                 if _is_ours(digests, folder, str(number), old, new):
                     discard(folder, str(number))
                 else:
-                    _put_back(home, digests, folder, str(number), (path, old, new), index["aside"])
+                    _put_back(home, digests, (folder, str(number)), (path, old, new), index["aside"])
             _close_index(home.trash, name, folder)
         finally:
             os.close(folder)
@@ -96,14 +96,14 @@ def _is_ours(digests: Digests, folder: int, slot: str, old: Any, new: Any) -> bo
 
 
 def _put_back(
-    home: Home, digests: Digests, folder: int, slot: str, entry: tuple[RelPath, Any, Any], aside: bool
+    home: Home, digests: Digests, edit: tuple[int, str], entry: tuple[RelPath, Any, Any], aside: bool
 ) -> None:
     """An unseen edit, or an old version whose new one never came, returns to its path.
 
     Not if somebody has saved there since: then an edit stays here as a recovered version.
     """
-    path, old, new = entry
-    found = _found(digests, folder, slot)
+    (folder, slot), (path, old, new) = edit, entry
+    found = _found(digests, *edit)
     if found is None or (found == old and (new is None or not aside)):
         return
     try:
@@ -112,7 +112,7 @@ def _put_back(
                 rename_new(folder, slot, above, name)
             except FileExistsError:
                 if found != old:
-                    _swap_back(digests, (folder, slot), (above, name), new)
+                    _swap_back(digests, edit, (above, name), new)
     except (OSError, Blocked):
         if found != old:
             os.rename(slot, slot + RECOVERED, src_dir_fd=folder, dst_dir_fd=folder)

@@ -148,7 +148,6 @@ def interleavings(parts: Parts = REFERENCE, *, equal_sizes: bool = False) -> Ite
 
 def test_no_interleaving_loses_anything() -> None:
     count = sum(1 for _ in interleavings())
-    print(count)
     assert count > 20_000
 
 

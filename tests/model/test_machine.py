@@ -6,13 +6,16 @@ The same runs each time, so that a red build is red for a reason. MODEL_RUNS=200
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from devsync.core.snapshot import RelPath
-from tests.model.effects import crash, cut, full
+from tests.model.disk import Pair
+from tests.model.effects import crash, cut
 from tests.model.model import Hints, Model, in_memory
 from tests.model.world import SIDES
 
@@ -152,4 +155,18 @@ def run(machine: type[Machine], runs: int, steps: int) -> None:
 
 
 def test_random_runs_in_memory() -> None:
-    run(Machine, 2_000, 20)
+    run(Machine, 2_000, 12)
+
+
+@pytest.mark.timeout(120)
+def test_random_runs_on_disk(quick_folder: Path) -> None:
+    pair = Pair(quick_folder)
+
+    class OnDisk(Machine):
+        def make(self) -> Model:
+            return pair.model()
+
+    try:
+        run(OnDisk, 200, 12)
+    finally:
+        pair.close()

@@ -278,7 +278,7 @@ class World:
 
 def merged(base: Value, left: Value, right: Value) -> Value:
     """The whole policy once more, by itself: what both sides hold in the end, or "conflict"."""
-    if left == right or right == base:
+    if right in (left, base):
         return left
     if left == base or left is None:
         return right
