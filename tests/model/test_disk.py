@@ -7,13 +7,15 @@ left; the next start brings both sides together. The names of the steps are thos
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from devsync.core.snapshot import from_json
 from devsync.daemon.engine import LOCAL, REMOTE
+from devsync.replica.home import discard
 from tests.model.disk import DiskSide, on_disk
 from tests.model.effects import crash
 from tests.model.model import Model
@@ -115,9 +117,8 @@ def deaths(folder: Path, change: Edit, path: str) -> Iterator[str]:
             if at == death:
                 crash()
 
-        for at in {edit, death} - {None}:
-            assert at is not None
-            effects.after(at, lambda at=at: act(at))
+        for moment in {at for at in (edit, death) if at is not None}:
+            effects.after(moment, partial(act, moment))
         try:
             model.cycle()
             names = effects.names[start:]
@@ -154,11 +155,13 @@ def test_a_death_at_every_step(change: Edit, quick_folder: Path) -> None:
 # ------------------------------------------------------------ that this has teeth
 
 
-def _unseen(self: Commit, slot: str) -> object:
-    """Does not look at what came out."""
-    entries = {number: path for path, number in self._slots.items()}
-    index = json.loads((Path(f"/proc/self/fd/{self._slot_folder()}") / trash.OPEN).read_text())
-    return next(from_json(old) for path, old, _ in index["entries"] if path == entries[slot])
+class _AsExpected:
+    """What came out, to somebody who does not look."""
+
+    __hash__ = None  # type: ignore[assignment]  # equal to everything
+
+    def __eq__(self, other: object) -> bool:
+        return True
 
 
 def _gone(home: object, digests: object, edit: tuple[int, str], *_: object) -> None:
@@ -171,8 +174,8 @@ def _clobber(folder: int, name: str, to_folder: int, to_name: str) -> None:
 
 
 MUTANTS: dict[str, tuple[str, object, Edit]] = {
-    "no_recheck": ("devsync.replica.commit.Commit._in_slot", _unseen, replace),
-    "no_recheck_of_a_removal": ("devsync.replica.commit.Commit._in_slot", _unseen, delete),
+    "no_recheck": ("devsync.replica.commit.Commit._in_slot", lambda *_: _AsExpected(), replace),
+    "no_recheck_of_a_removal": ("devsync.replica.commit.Commit._in_slot", lambda *_: _AsExpected(), delete),
     "gc_all": ("devsync.replica.trash._put_back", _gone, replace),
     "clobber_create": ("devsync.replica.commit.rename_new", _clobber, create),
     "no_put_back": ("devsync.replica.trash._swap_back", lambda *_: None, replace),
