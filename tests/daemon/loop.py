@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from devsync.core.ignore import Rule, Rules
 from devsync.core.reconcile import Mode
-from devsync.core.snapshot import RelPath, Snapshot
+from devsync.core.snapshot import File, RelPath, Snapshot
 from devsync.daemon.board import Board, Facts
 from devsync.daemon.engine import Permission
 from devsync.daemon.inbox import Inbox
 from devsync.daemon.supervisor import Supervisor
 from devsync.daemon.sync import SyncLoop, SyncPolicy
-from devsync.ports import DevsyncError, Replica
+from devsync.ports import DevsyncError, Replica, Staging
 from devsync.store import Store
 from tests.daemon.rig import PATIENCE, until
 from tests.fakes.clock import HandWoundClock
@@ -84,7 +84,11 @@ class Follower:
 
 
 class Loop:
-    """The loop and what it works on. `opening` are the errors that the next openings of the remote meet."""
+    """The loop and what it works on.
+
+    `opening` are the errors that the next openings of the remote meet; `reading` is called, one each time,
+    before files of the local side are read.
+    """
 
     def __init__(self, folder: Path, permission: Permission | None = None) -> None:
         self.local, self.remote = MemoryReplica(), MemoryReplica()
@@ -94,6 +98,8 @@ class Loop:
         self.activity: Counter[str] = Counter()
         self.opening: list[DevsyncError] = []
         self.opened = 0
+        self.reading: list[Callable[[], None]] = []
+        self._hook_reading(self.local)
         self.supervisor = Supervisor(self.board)
         self.service = SyncLoop(
             open_remote=self._open,
@@ -108,6 +114,16 @@ class Loop:
             activity=lambda name: self.activity.update([name]),
             permission=permission or Permission(),
         )
+
+    def _hook_reading(self, side: MemoryReplica) -> None:
+        supply = side.supply
+
+        def hooked(wanted: Sequence[tuple[RelPath, File]], staging: Staging) -> None:
+            if self.reading:
+                self.reading.pop(0)()
+            supply(wanted, staging)
+
+        side.supply = hooked  # type: ignore[method-assign]  # for what happens just then
 
     def _open(self, stop: threading.Event) -> Replica:
         if self.opening:

@@ -132,7 +132,8 @@ def test_streams_input_and_status(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_reaches_everything_that_it_started(tmp_path: Path, number: int) -> None:
-    words = ["sh", "-c", "trap 'exit 9' INT TERM; echo up; sleep 60; exit 8"]  # it waits for its child
+    # The shell waits for its child, which has said that it runs: only with both gone it ends.
+    words = ["sh", "-c", "trap 'exit 9' INT TERM; sh -c 'echo up; exec sleep 60'; exit 8"]
     connection = FakeConnection(env(tmp_path))
     heard = Heard(connection, command_line(str(tmp_path), words))
     until(lambda: heard.out == b"up\n")

@@ -56,6 +56,12 @@ class Rig:
         return self.facts
 
     @property
+    def trouble(self) -> str:
+        """What keeps the link from its work, if it is not trying again just now."""
+        trouble = self.board.read().troubles.get("link")
+        return trouble.message if trouble is not None else ""
+
+    @property
     def facts(self) -> LinkFacts:
         return self.board.read().link
 
@@ -122,8 +128,8 @@ def test_stopped_but_billed_is_said_and_not_started(rig: Rig) -> None:
     rig.machine.put(Power.STOPPED)
     rig.refusals[HERE.host] = Unavailable("no answer")
     connection.lose()
-    until(lambda: rig.board.read().troubles.get("link") and rig.board.read().troubles["link"].needs_user)
-    assert "still billed" in rig.board.read().troubles["link"].message
+    until(lambda: "still billed" in rig.trouble)
+    assert rig.board.read().troubles["link"].needs_user
     assert (rig.facts.power, rig.facts.billed) == ("stopped", True)
     assert rig.machine.commands == ["start"]
     rig.refusals.clear()
@@ -159,7 +165,7 @@ def test_ssh_that_does_not_answer_yet_is_no_fault_of_a_booting_machine(rig: Rig)
     rig.supervisor.add(rig.link, reports=True)
     until(lambda: rig.facts.progress == "waiting for SSH to answer")
     rig.clock.advance(module.BOOT + 1)
-    until(lambda: rig.board.read().troubles["link"].message == "connection refused")
+    until(lambda: rig.trouble == "connection refused")
     rig.refusals.clear()
     rig.connected()
     until(lambda: rig.facts.progress == "")
