@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from devsync import ports
@@ -45,11 +46,18 @@ class Answer:
 class HelperChannel:
     """Owns the process. One thread asks; any thread may interrupt."""
 
-    def __init__(self, process: ports.Process, head: bytes = b"") -> None:
-        """`head` was received already."""
+    def __init__(self, process: ports.Process, awake: Callable[[], bytes] = bytes) -> None:
+        """`awake` waits until the helper lives, and returns what came behind its first sign of life."""
         self._process = process
-        self._buffer = head
+        self._awake: Callable[[], bytes] | None = awake
+        self._buffer = b""
         self._expected: deque[Answer] = deque()
+
+    def awake(self) -> None:
+        """Wait until the helper lives. Raises as `start_helper` does."""
+        if self._awake is not None:
+            awake, self._awake = self._awake, None
+            self._buffer = awake()
 
     def ask(self, verb: str, **arguments: Any) -> Answer:
         """Send a question; several may be on their way."""
@@ -88,6 +96,7 @@ class HelperChannel:
 
     def receive(self) -> Any:
         """The next message, whatever it is. Raises Unavailable at the end."""
+        self.awake()
         try:
             return frames.read(self._exactly)
         except EOFError:

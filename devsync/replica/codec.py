@@ -7,7 +7,6 @@ which zstd's C library offers even where no Python package does.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import zlib
 from collections.abc import Collection, Mapping
 from typing import Any, Callable  # noqa: UP035 (an alias is evaluated: Python 3.8)

@@ -129,16 +129,28 @@ def luggage(verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> bytes:
 
 
 def start_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> HelperChannel:
-    """Bring the helper to life in a process that runs `command_line()`.
+    """Bring the helper to life in a process that runs `command_line()`, and wait until it lives.
 
     Raises Unavailable if the link breaks, DevsyncError if there is no Python that can run it.
     """
+    channel = begin_helper(process, verbs)
+    channel.awake()
+    return channel
+
+
+def begin_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, ...]]] = ()) -> HelperChannel:
+    """The same without waiting: it may be asked at once, and whether it lives shows with its first answer."""
+    try:
+        process.send(luggage(tuple(verbs)))
+    except ports.Unavailable:
+        pass  # it may have ended before it took everything: then it says why, or the link is lost
+    return HelperChannel(process, lambda: _await(process))
+
+
+def _await(process: ports.Process) -> bytes:
+    """Wait for the sync string; what came behind it."""
     seen = b""
     try:
-        try:
-            process.send(luggage(tuple(verbs)))
-        except ports.Unavailable:
-            pass  # it may have ended before it took everything: then it says why, or the link is lost
         while SYNC not in seen:
             data = process.recv(1 << 12)
             if not data:
@@ -149,7 +161,7 @@ def start_helper(process: ports.Process, verbs: Sequence[tuple[str, tuple[str, .
     except BaseException:
         process.close()
         raise
-    return HelperChannel(process, seen[seen.index(SYNC) + len(SYNC) :])
+    return seen[seen.index(SYNC) + len(SYNC) :]
 
 
 def _failure(process: ports.Process) -> ports.DevsyncError:
@@ -180,4 +192,13 @@ def _last_words(process: ports.Process) -> str:
     )
 
 
-__all__ = ["NO_PYTHON", "SYNC", "TOO_OLD", "TRAVELLING", "command_line", "luggage", "start_helper"]
+__all__ = [
+    "NO_PYTHON",
+    "SYNC",
+    "TOO_OLD",
+    "TRAVELLING",
+    "begin_helper",
+    "command_line",
+    "luggage",
+    "start_helper",
+]

@@ -14,7 +14,7 @@ from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, 
 from devsync.core.version import Version
 from devsync.replica import trash, wire
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
-from devsync.replica.luggage import command_line, start_helper
+from devsync.replica.luggage import begin_helper, command_line
 from devsync.replica.parcels import Parcel, Parcels
 
 T = TypeVar("T")
@@ -81,17 +81,19 @@ class RemoteReplica:
 
         Raises Unavailable; DevsyncError if there is no Python that can run the helper.
         """
-        self._sftp = open_sftp()
         self._claimed = False
         self._given: list[Answer] = []
         self._told: tuple[int, Mapping[RelPath, Leaf]] = (0, {})  # the last look at everything
+        self.helper: HelperChannel = begin_helper(open_helper(command_line()), verbs)
         try:
-            self.helper: HelperChannel = start_helper(open_helper(command_line()), verbs)
+            hello = self._ask("hello", root=root, create=create)
+            self._asked: dict[str, Answer] = {"naming": self._ask("naming")}
+            self._sftp = open_sftp()  # while the helper comes to life
         except BaseException:
-            self._sftp.close()
+            self.helper.close()
             raise
         try:
-            self.greeting: Greeting = self._greet(root, create)
+            self.greeting: Greeting = self._greet(hello, root)
         except BaseException:
             self.close()
             raise
@@ -101,9 +103,9 @@ class RemoteReplica:
         )
         self._places: tuple[int, Mapping[Digest, RelPath]] = (0, {})
 
-    def _greet(self, root: str, create: bool) -> Greeting:
+    def _greet(self, hello: Answer, root: str) -> Greeting:
         try:
-            return self._judged(Greeting.from_json, "hello", root=root, create=create)
+            return self._believe(Greeting.from_json, hello.result())
         except Refusal as error:
             raise ports.NeedsUser(
                 f"the folder {root} on the machine cannot be used: {error.message.partition(': ')[2]}",
@@ -111,14 +113,16 @@ class RemoteReplica:
             ) from error
 
     def claim(self, owner: str, name: str, *, take_over: bool) -> None:
-        self._judged(lambda _: None, "claim", owner=owner, name=name, take_over=take_over)
+        answer = self._ask("claim", owner=owner, name=name, take_over=take_over)
+        self._asked["marker"] = self._ask("marker")  # which is what an owner looks at first
+        answer.result()
         self._claimed = True
 
     def beat(self) -> None:
         self._judged(lambda _: None, "beat")
 
     def set_rules(self, rules: ports.Rules) -> None:
-        self._given.append(self.helper.ask("rules", rules=rules.to_json()))
+        self._given.append(self._ask("rules", rules=rules.to_json()))
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
         if scope is None:
@@ -218,13 +222,20 @@ class RemoteReplica:
         self.helper.close()
         self._sftp.close()
 
+    def _ask(self, verb: str, **arguments: Any) -> Answer:
+        return self.helper.ask(verb, **arguments)
+
     def _judged(self, judge: Callable[[Any], T], verb: str, **arguments: Any) -> T:
-        """Ask, wait, and believe nothing."""
-        answer = self.helper.ask(verb, **arguments)
+        """Ask, unless that was done ahead; wait, and believe nothing."""
+        ahead = self._asked.pop(verb, None)
+        answer = self._ask(verb, **arguments) if ahead is None else ahead
         for given in self._given:
             given.result()
         self._given.clear()
-        value = answer.result()
+        return self._believe(judge, answer.result())
+
+    @staticmethod
+    def _believe(judge: Callable[[Any], T], value: Any) -> T:
         try:
             return judge(value)
         except (ValueError, TypeError) as error:

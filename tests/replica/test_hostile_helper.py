@@ -26,7 +26,9 @@ GREETING = {
     "exists": False,
     "temporary_disk": False,
     "inside": "",
+    "codecs": ["raw"],
 }
+NAMING = [False, False, False, 255]
 LEAF = ["f", hashlib.sha256(b"").hexdigest(), 0, False]
 
 
@@ -70,7 +72,7 @@ class NoSftp:
 
 
 def lying(*answers: Any) -> RemoteReplica:
-    script = [frames.encode({"ok": GREETING})]
+    script = [frames.encode({"ok": GREETING}), frames.encode({"ok": NAMING})]  # asked for from the start
     script += [a if isinstance(a, bytes) else frames.encode(a) for a in answers]
     return RemoteReplica(lambda _: Scripted(script), NoSftp, "~/project")  # type: ignore[arg-type]  # never asked
 
