@@ -81,6 +81,23 @@ class Project:
         os.kill(pid, signal.SIGKILL)
         wait_for("the daemon is dead", lambda: not _alive(pid))
 
+    def daemons(self) -> list[int]:
+        """The processes of the project's daemon: one, or none."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue  # no process, or ended meanwhile
+            if b"--foreground" in words and os.fsencode(self.root) in words:
+                found.append(int(entry.name))
+        return found
+
+    def end(self) -> None:
+        """End the daemon in no time, if one runs: what it leaves is not looked at any more."""
+        for pid in self.daemons():
+            os.kill(pid, signal.SIGKILL)
+
     def log(self) -> str:
         """What the daemon logged."""
         return "".join(path.read_text() for path in self.state.glob("*/daemon.log"))
