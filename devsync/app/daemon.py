@@ -259,7 +259,7 @@ def _log_to(file: Path) -> logging.Handler:
     try:
         file.touch(mode=0o600)
         handler = logging.handlers.RotatingFileHandler(
-            file, maxBytes=1_000_000, backupCount=3, encoding="utf-8"
+            file, maxBytes=1_000_000, backupCount=3, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
         raise DevsyncError(f"cannot write the log {file}: {error.strerror}") from error
