@@ -16,8 +16,7 @@ from devsync.daemon.inbox import Inbox
 from devsync.daemon.supervisor import Supervisor
 from devsync.daemon.sync import SyncLoop, SyncPolicy
 from devsync.ports import DevsyncError, Replica, Staging
-from devsync.store import Store
-from tests.daemon.rig import PATIENCE, until
+from tests.daemon.rig import PATIENCE, quick_store, until
 from tests.fakes.clock import HandWoundClock
 from tests.fakes.memory import MemoryReplica
 
@@ -92,7 +91,7 @@ class Loop:
 
     def __init__(self, folder: Path, permission: Permission | None = None) -> None:
         self.local, self.remote = MemoryReplica(), MemoryReplica()
-        self.store = Store(folder / "project.db")
+        self.store = quick_store(folder)
         self.clock, self.rules, self.follower = HandWoundClock(), FakeRules(), Follower()
         self.inbox, self.board = Inbox(0.001), Board()
         self.activity: Counter[str] = Counter()

@@ -28,6 +28,13 @@ def until(condition: Callable[[], object], what: str = "it") -> None:
     raise AssertionError(f"{what} did not happen")
 
 
+def quick_store(folder: Path) -> Store:
+    """A store that does not wait for the disk: nobody pulls the plug on a test."""
+    store = Store(folder / "project.db")
+    store._db.execute("PRAGMA synchronous = OFF")
+    return store
+
+
 class Meter:
     """Counts the bytes that travel."""
 
@@ -47,7 +54,7 @@ class Pair:
         self.local, self.remote = MemoryReplica(), MemoryReplica()
         self.clock, self.meter = HandWoundClock(), Meter()
         self.gone_by_git: Collection[RelPath] = ()
-        self.store = Store(folder / "project.db")
+        self.store = quick_store(folder)
         self._mode = mode
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
         self.engine = self.restart()
