@@ -163,7 +163,8 @@ class Store:
     def _unreadable(self, error: Exception) -> DevsyncError:
         return DevsyncError(
             f"the project's memory cannot be read: {self._path}: {error}",
-            hint=f"move {self._path} away and start again: both sides are compared anew, nothing is deleted",
+            hint=f"move {self._path} away and start again with --rejoin: both sides are compared anew, "
+            "nothing is deleted",
         )
 
 

@@ -17,12 +17,12 @@ from devsync.core.snapshot import Leaf, RelPath, to_json
 from devsync.replica import frames, parcel, trash, wire
 from devsync.replica.codec import openers
 from devsync.replica.digests import Digests
-from devsync.replica.home import MARKER, PARCEL
+from devsync.replica.home import PARCEL
 from devsync.replica.inotify import watch
 from devsync.replica.naming import probe
 from devsync.replica.owner import Taken
 from devsync.replica.tree import Tree
-from devsync.replica.walk import HOME, Blocked, RootGone, told
+from devsync.replica.walk import HOME, MARKER, Blocked, RootGone, told
 
 TEMPORARY_DISKS = ("/mnt/resource", "/mnt", "/media/temp")
 """Where Azure mounts the disk that is empty after a deallocation."""

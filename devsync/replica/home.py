@@ -20,12 +20,11 @@ from typing import Any
 
 from devsync.core.snapshot import Digest
 from devsync.replica.digests import Busy, Digests, open_file, read_digest, signature
-from devsync.replica.walk import FOLDER, HOME, Blocked, parent
+from devsync.replica.walk import FOLDER, HOME, MARKER, Blocked, parent
 
 PARCEL = "parcel-"
 """How the name of a parcel in tmp begins; see `parcel`."""
 
-MARKER = "replica.json"
 MARKER_LIMIT = 1 << 16  # bytes
 DIGESTS = "digests"
 DIGESTS_LIMIT = 1 << 28  # bytes

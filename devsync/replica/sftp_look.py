@@ -32,7 +32,7 @@ from devsync.core.snapshot import (
 from devsync.ports import Attributes, Halted, Pending, Sftp
 from devsync.replica.digests import special
 from devsync.replica.tree import MAX_DEPTH
-from devsync.replica.walk import HOME, link_refusal, told
+from devsync.replica.walk import ANOTHER_PROJECT, HOME, MARKER, link_refusal, told
 
 T = TypeVar("T")
 
@@ -141,10 +141,16 @@ class SftpLook:
                     seen.problems[folder.path] = entries
                 continue
             names = {name.decode("utf-8", "surrogateescape"): entry for name, entry in entries.items()}
-            if not rules.foreign(folder.path, names.keys()):
+            if folder.path and HOME in names and self._is_project(folder.path):
+                seen.problems[folder.path] = ANOTHER_PROJECT
+            elif not rules.foreign(folder.path, names.keys()):
                 for name, entry in names.items():
                     below += self._sort_in(folder, name, entry, seen)
         return below
+
+    def _is_project(self, folder: RelPath) -> bool:
+        marker = f"{folder}/{HOME}/{MARKER}"
+        return self.attributes([marker])[marker] is not None
 
     def _sort_in(
         self, folder: Folder, name: str, entry: Attributes, seen: _Seen

@@ -35,12 +35,12 @@ from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot, from_json
 from devsync.ports import DevsyncError, Halted, Owned, Pending, Sftp
-from devsync.replica.home import MARKER, MARKER_LIMIT
+from devsync.replica.home import MARKER_LIMIT
 from devsync.replica.owner import FRESH, OWNER, OWNER_LIMIT, Claim, Taken, check, succeed
 from devsync.replica.sftp_commit import SftpCommit
 from devsync.replica.sftp_look import SftpLook, ahead, settle, staging_path
 from devsync.replica.trash import INDEX, OPEN, RECOVERED
-from devsync.replica.walk import HOME, RootGone, told
+from devsync.replica.walk import HOME, MARKER, RootGone, told
 
 
 class SftpOnlyReplica:

@@ -15,12 +15,34 @@ from contextlib import contextmanager
 from typing import Any
 
 from devsync.core.ignore import Folder, Rules
-from devsync.core.snapshot import ROOT, Change, Leaf, Link, Outcome, RelPath, Snapshot, proper, within
+from devsync.core.snapshot import (
+    ROOT,
+    Change,
+    Leaf,
+    Link,
+    Outcome,
+    RelPath,
+    Snapshot,
+    parents,
+    proper,
+    within,
+)
 from devsync.replica import owner, trash
 from devsync.replica.commit import Commit, Step, no_step
 from devsync.replica.digests import QUIET, Busy, Digests, is_young, special
 from devsync.replica.home import Home, read_digests, read_marker
-from devsync.replica.walk import FOLDER, Blocked, RootGone, link_refusal, open_root, parent, told
+from devsync.replica.walk import (
+    ANOTHER_PROJECT,
+    FOLDER,
+    HOME,
+    Blocked,
+    RootGone,
+    is_project,
+    link_refusal,
+    open_root,
+    parent,
+    told,
+)
 
 MAX_DEPTH = 256
 """Folders deeper than this are reported, not entered."""
@@ -187,6 +209,9 @@ class _Look:
         rules = self._rules.folder(above)
         if rules is None:
             return
+        if any(is_project(self._root, folder) for folder in parents(path)):
+            self.problems[path] = ANOTHER_PROJECT
+            return
         try:
             with parent(self._root, path) as (folder, _):
                 info = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -209,6 +234,9 @@ class _Look:
                 entries = list(listing)
             names: set[str] = {entry.name for entry in entries}
             if self._rules.foreign(rules.path, names):
+                return
+            if rules.path and HOME in names and is_project(self._root, rules.path):
+                self.problems[rules.path] = ANOTHER_PROJECT
                 return
             for entry in entries:
                 name = entry.name

@@ -14,6 +14,12 @@ HOME = ".devsync"
 """The folder below a root that is devsync's own: staging, trash and marker."""
 
 
+MARKER = "replica.json"
+"""The file in it by which a replica is known."""
+
+ANOTHER_PROJECT = "another project of devsync's has this folder: not looked into"
+
+
 class RootGone(Exception):
     """The root is not there, or is no folder."""
 
@@ -47,6 +53,15 @@ def parent(root: int, path: RelPath, made: list[RelPath] | None = None) -> Itera
         yield folder, names[-1]
     finally:
         os.close(folder)
+
+
+def is_project(root: int, folder: RelPath) -> bool:
+    """Whether a folder below `root` is the root of a replica itself."""
+    try:
+        os.stat(f"{folder}/{HOME}/{MARKER}", dir_fd=root, follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _enter(folder: int, name: str, path: RelPath, made: list[RelPath] | None) -> int:

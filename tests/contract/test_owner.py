@@ -214,3 +214,22 @@ def test_104_another_folder_in_its_place_halts_and_stays_empty(folder: Folder) -
     assert folder.tree() == {}
     if folder.__class__ is Folder:
         assert list(folder.root.iterdir()) == []
+
+
+def test_109_the_folder_of_another_project_inside_this_one_is_not_looked_into(tmp_path: Path) -> None:
+    outer = tmp_path / "project"
+    (outer / "inner" / "deep").mkdir(parents=True)
+    (outer / "mine.py").write_bytes(b"of the outer project")
+    (outer / "inner" / "deep" / "theirs.py").write_bytes(b"of the inner one")
+    LocalReplica(outer / "inner").write_marker({"pair": "another"})
+    for kind in ("local", "helper", "sftp only"):
+        folder = Folder(outer, kind)
+        try:
+            replica = folder.open()
+            found = replica.scan()
+            assert set(found.leaves) == {"mine.py"}
+            assert "another project" in found.problems["inner"]
+            if kind != "sftp only":  # which is given no hints
+                assert set(replica.scan(["inner/deep/theirs.py"]).problems) == {"inner/deep/theirs.py"}
+        finally:
+            folder.close()
