@@ -155,7 +155,7 @@ def run(machine: type[Machine], runs: int, steps: int) -> None:
 
 
 def test_random_runs_in_memory() -> None:
-    run(Machine, 2_000, 12)
+    run(Machine, 2_000, 10)
 
 
 @pytest.mark.timeout(120)
@@ -167,6 +167,6 @@ def test_random_runs_on_disk(quick_folder: Path) -> None:
             return pair.model()
 
     try:
-        run(OnDisk, 200, 12)
+        run(OnDisk, 200, 10)
     finally:
         pair.close()
