@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 COMMANDS: Mapping[str, Entry] = {
     "init": Entry("devsync.cli.init", "init", "Write a devsync.toml for this folder."),
     "start": Entry(
-        "devsync.cli.life", "start", "Start the machine, mirror the project, open the tunnels, and stay."
+        "devsync.cli.start", "start", "Start the machine, mirror the project, open the tunnels, and stay."
     ),
     "stop": Entry(
         "devsync.cli.life", "stop", "Flush, end the daemon, and with --deallocate the machine too."
