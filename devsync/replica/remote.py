@@ -178,6 +178,7 @@ class RemoteReplica:
         return self._judged(judge, "marker")
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
+        self._asked.pop("marker", None)  # what was asked ahead is the one of before
         self._judged(lambda _: None, "write-marker", marker=dict(marker))
 
     def naming(self) -> Naming:

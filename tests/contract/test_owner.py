@@ -204,6 +204,16 @@ def test_a_beat_keeps_the_folder(folder: Folder) -> None:
     assert write(second, "a", b"the second's all the same").done
 
 
+def test_a_marker_is_the_one_written_last(folder: Folder) -> None:
+    first = claim(folder.open(), FIRST)
+    for generation in (1, 2):
+        first.write_marker({"generation": generation})
+        assert first.marker() == {"generation": generation}
+        claim(first, FIRST)
+    first.write_marker({"generation": 3})
+    assert first.marker() == {"generation": 3}
+
+
 def test_104_another_folder_in_its_place_halts_and_stays_empty(folder: Folder) -> None:
     first = claim(folder.open(), FIRST)
     assert write(first, "a", b"content").done
