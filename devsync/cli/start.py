@@ -69,13 +69,10 @@ def start(
     with running(project) as client:
         try:
             status = _await_synchronised(client, timeout, 0)
-        except KeyboardInterrupt:
-            end_at_once(project)
-            raise
         except Unavailable as error:
             end_at_once(project)
             raise _told_by_the_dead(project) or error from None
-        except DevsyncError:
+        except (DevsyncError, KeyboardInterrupt, click.Abort):  # Abort: Ctrl-C at the question
             end_at_once(project)
             raise
     _welcome(status)
