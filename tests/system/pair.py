@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,14 +65,21 @@ class Pair:
 
 
 @contextmanager
-def started_pair(folder: Path, *, git: bool = True, extra: str = "") -> Iterator[Pair]:
-    """A pair whose daemon runs; `extra` goes to the end of devsync.toml."""
+def started_pair(folder: Path, *, drop: str = "") -> Iterator[Pair]:
+    """A pair whose daemon runs; `drop` names capabilities that root does without, on both sides."""
     sshd = Sshd(folder / "machine")
+    without = ["setpriv", f"--bounding-set={drop}"] if drop else []
+    if drop:
+        shell = sshd.home / ".bashrc"  # bash reads it for whatever sshd starts, the SFTP server too
+        shell.write_text(
+            shell.read_text() + f'exec {" ".join(without)} bash --norc -c "$BASH_EXECUTION_STRING"\n'
+        )
     sshd.start()
     try:
-        project = Project(folder, config_for(sshd) + extra, git=git)
+        project = Project(folder, config_for(sshd))
         try:
-            project.devsync("start")
+            start = [*without, sys.executable, "-m", "devsync", "start"]
+            subprocess.run(start, cwd=project.root, env=project.environ, capture_output=True, check=True)
             yield Pair(project, sshd)
         finally:
             project.close()
