@@ -53,7 +53,7 @@ def test_ctrl_c_at_the_question_leaves_nothing_running(project: Project, sshd: S
 
 def test_a_command_in_a_terminal(project: Project) -> None:
     project.devsync("start")
-    script = 'test -t 0 && test -t 1 && echo yes; trap "stty size" WINCH; while :; do sleep 0.05; done'
+    script = 'trap "stty size" WINCH; test -t 0 && test -t 1 && echo yes; while :; do sleep 0.05; done'
     with terminal(project, "run", "--", "sh", "-c", script) as screen:
         screen.until("yes")
         screen.resize(133)
