@@ -18,7 +18,6 @@ from devsync.core.snapshot import (
     WRITING,
     Ancestor,
     Change,
-    Digest,
     File,
     Leaf,
     Outcome,
@@ -30,7 +29,8 @@ from devsync.core.snapshot import (
 from devsync.daemon.guard import Guard
 from devsync.daemon.identity import Pairing
 from devsync.daemon.keeping import prune
-from devsync.ports import Halted, Replica, Staging
+from devsync.daemon.transfer import SMALL, Meter, Metered, contents, needs_content
+from devsync.ports import Halted, Replica
 
 LOCAL, REMOTE = "local", "remote"
 
@@ -47,13 +47,6 @@ class Memory(Protocol):
     def forget(self) -> None: ...
     def fact(self, name: str) -> str | None: ...
     def set_fact(self, name: str, value: str) -> None: ...
-
-
-class Meter(Protocol):
-    """Told of what travels: the plan's size first, then each piece."""
-
-    def planned(self, files: int, size: int) -> None: ...
-    def moved(self, side: str, size: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -124,6 +117,7 @@ class Engine:
         self._pairing = Pairing(memory, local, remote, claimant, clock)
         self.beat = self._pairing.beat
         self._intents = memory.intents()
+        self._flying: Metered | None = None
         self.ancestor = memory.ancestor()
         self.conflicts: dict[RelPath, Conflict] = {}
         self.held: dict[RelPath, str] = {}
@@ -206,6 +200,7 @@ class Engine:
                 self._memory.begin(side, changes)
         outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
         again = self._conclude(outcomes, problems)
+        self._land(outcomes, later, problems)
         return Result(plan, frozenset(again), frozenset(later), problems)
 
     def _unfit(self, plan: Plan, here: Snapshot, there: Snapshot) -> dict[RelPath, str]:
@@ -221,8 +216,8 @@ class Engine:
         """Leave out what shall not travel."""
         if self._guard is None:
             return plan
-        leaving = [change for change in plan.to_remote if _needs_content(change)]
-        coming = [change for change in plan.to_local if _needs_content(change)]
+        leaving = [change for change in plan.to_remote if needs_content(change)]
+        coming = [change for change in plan.to_local if needs_content(change)]
         return plan.holding(self._guard.held(leaving, coming, self.ancestor.leaves, self._local))
 
     def _scope(
@@ -304,7 +299,7 @@ class Engine:
     def _stage(self, plan: Plan) -> tuple[dict[str, list[Change]], set[RelPath], dict[RelPath, str]]:
         """Bring the contents over: what can be applied, by side; what to try later; and why."""
         sides = {LOCAL: list(plan.to_local), REMOTE: list(plan.to_remote)}
-        wanted = {side: _contents(changes) for side, changes in sides.items()}
+        wanted = {side: contents(changes) for side, changes in sides.items()}
         sizes = [file.size for files in wanted.values() for _, file in files]
         self._meter.planned(len(plan.to_local) + len(plan.to_remote), sum(sizes))
         problems: dict[RelPath, str] = {}
@@ -314,19 +309,46 @@ class Engine:
         ):
             if not wanted[side]:
                 continue
-            staging = _Metered(target.staging(), self._meter, side, self.beat)
+            staging = Metered(target.staging(), self._meter, side, self.beat)
             source.supply(wanted[side], staging)
+            if self._may_fly(plan, staging):
+                self._flying = staging
+                continue
             failed = staging.finish()
             if failed:
                 prune(target)  # the disk may be full
             for change in sides[side]:
-                if isinstance(change.new, File) and change.new.digest in failed and _needs_content(change):
+                if isinstance(change.new, File) and change.new.digest in failed and needs_content(change):
                     problems[change.path] = failed[change.new.digest]
         # A merge changes both sides, or neither.
         later = set(problems)
         for side, changes in sides.items():
             sides[side] = [change for change in changes if change.path not in later]
         return sides, later, problems
+
+    def _may_fly(self, plan: Plan, staging: Metered) -> bool:
+        """Whether the changes may be asked for while their contents are still on the way to the machine.
+
+        That spares a save one of its two round trips. Not for a merge, which waits for both sides, and
+        not for much, where a round trip is little and a full disk is told sooner.
+        """
+        return not plan.to_local and staging.size <= SMALL and staging.send()
+
+    def _land(
+        self,
+        outcomes: list[tuple[str, Change, Outcome]],
+        later: set[RelPath],
+        problems: dict[RelPath, str],
+    ) -> None:
+        """Learn what became of contents that were still on their way."""
+        flying, self._flying = self._flying, None
+        failed = flying.finish() if flying is not None else {}
+        if failed:
+            prune(self._remote)
+        for _, change, outcome in outcomes:
+            if not outcome.done and isinstance(change.new, File) and change.new.digest in failed:
+                problems[change.path] = failed[change.new.digest]
+                later.add(change.path)
 
     def _apply(self, side: str, changes: list[Change]) -> list[tuple[str, Change, Outcome]]:
         if not changes:
@@ -361,35 +383,3 @@ class Engine:
             self._memory.settle(agreed, ended)
             for path, leaf in agreed:
                 self.ancestor.set(path, leaf)
-
-
-def _needs_content(change: Change) -> bool:
-    old, new = change.old, change.new
-    return isinstance(new, File) and not (isinstance(old, File) and old.digest == new.digest)
-
-
-def _contents(changes: Iterable[Change]) -> list[tuple[RelPath, File]]:
-    wanted: dict[Digest, tuple[RelPath, File]] = {}
-    for change in changes:
-        if isinstance(change.new, File) and _needs_content(change):
-            wanted.setdefault(change.new.digest, (change.path, change.new))
-    return list(wanted.values())
-
-
-class _Metered:
-    """A staging that tells a meter of each piece."""
-
-    def __init__(self, staging: Staging, meter: Meter, side: str, beat: Callable[[], None]) -> None:
-        self._staging, self._meter, self._side, self._beat = staging, meter, side, beat
-
-    def put(self, file: File, chunks: Iterable[bytes]) -> None:
-        self._staging.put(file, self._count(chunks))
-
-    def finish(self) -> Mapping[Digest, str]:
-        return self._staging.finish()
-
-    def _count(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        for chunk in chunks:
-            self._beat()  # a transfer may take hours
-            self._meter.moved(self._side, len(chunk))
-            yield chunk

@@ -157,6 +157,7 @@ def unpack(helper: Helper, request: Mapping[str, Any]) -> Any:
     name = os.path.basename(request["name"])
     if not name.startswith(PARCEL):
         raise ValueError("not the name of a parcel")
+    helper.tree.beat()  # it may be somebody else's folder by now, and the parcel swept away
     with helper.tree.home() as home:
         return parcel.unpack(home, name, opener, parcel.hung_up(helper.stdin))
 

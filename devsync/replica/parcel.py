@@ -44,7 +44,7 @@ Gone = Callable[[], bool]
 """Whether the near side has hung up."""
 
 
-class Cut(Exception):
+class Cut(Blocked):
     """The parcel ends before its end."""
 
 
@@ -167,7 +167,10 @@ class _Tail:
                 self._file = os.fdopen(open_file(self._folder, self._name), "rb", buffering=0)
             except FileNotFoundError:
                 return b""
-        return self._file.read(size) or b""
+        found = self._file.read(size) or b""
+        if not found and not os.fstat(self._file.fileno()).st_nlink:
+            raise Cut("the parcel was given up")
+        return found
 
 
 def _blocks(tail: _Tail, opener: Open) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from itertools import count
 
 from devsync import ports
 from devsync.core.snapshot import Digest, File, RelPath
-from devsync.replica.channel import Answer, HelperChannel, nonsense
+from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.codec import packer
 from devsync.replica.parcel import ABORTED, HEAD, NUMBER
 from devsync.replica.walk import told
@@ -52,6 +52,21 @@ class Parcels:
         (name, writing), self._next = self._next, None
         return Parcel(self, name, writing, where)
 
+    def abandon(self, name: str) -> None:
+        """Nothing more comes: the helper, which follows the file, sees that it is gone."""
+        self._sftp.remove(self._tmp + name.encode("ascii"))
+        self._sftp.hurry()
+
+    def forget(self) -> None:
+        """What was begun ahead is not there any more."""
+        self._next = None
+
+    def close(self) -> None:
+        """Leave no file behind that was begun ahead."""
+        if self._next is not None:
+            self.abandon(self._next[0])
+            self._next = None
+
     def unpack(self, name: str) -> Answer:
         """Let the helper begin to unpack."""
         return self._helper.ask("unpack", name=name, codec=self.codec)
@@ -78,6 +93,7 @@ class Parcel:
         self._unpacking: Answer | None = None
         self._closing: ports.Pending[None] | None = None
         self._problems: dict[Digest, str] = {}
+        self._lost = ""
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         if file.digest in self._put:
@@ -108,15 +124,25 @@ class Parcel:
             self._begin()
             self._parcels.hurry()
 
-    def finish(self) -> Mapping[Digest, str]:
+    def land(self) -> str:
+        """Wait until every byte is acknowledged; what went wrong, or ""."""
         self.send()
         assert self._closing is not None
-        assert self._unpacking is not None
         try:
             self._closing.result()
         except OSError as error:
-            return dict.fromkeys(self._put, told(error))
-        told_there = self._unpacking.result()
+            if not self._lost:
+                self._lost = told(error)
+                self._parcels.abandon(self._name)
+        return self._lost
+
+    def finish(self) -> Mapping[Digest, str]:
+        lost = self.land()
+        assert self._unpacking is not None
+        try:
+            told_there = self._unpacking.result()
+        except Refusal as error:
+            return dict.fromkeys(self._put, lost or error.message)
         if not isinstance(told_there, dict) or not self._put.issuperset(told_there):
             raise nonsense("problems of contents that were not sent")
         self._parcels.doubtful.update(told_there)

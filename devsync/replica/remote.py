@@ -101,6 +101,7 @@ class RemoteReplica:
         self._parcels = Parcels(
             self._sftp, self.helper, self._folder + b"/.devsync/tmp/", self.greeting.codecs
         )
+        self._flying: Parcel | None = None
         self._places: tuple[int, Mapping[Digest, RelPath]] = (0, {})
 
     def _greet(self, hello: Answer, root: str) -> Greeting:
@@ -117,6 +118,7 @@ class RemoteReplica:
         self._asked["marker"] = self._ask("marker")  # which is what an owner looks at first
         answer.result()
         self._claimed = True
+        self._parcels.forget()  # healing has swept the staging folder
 
     def beat(self) -> None:
         self._judged(lambda _: None, "beat")
@@ -153,7 +155,8 @@ class RemoteReplica:
             _hand_over(ahead, staging)
 
     def staging(self) -> Parcel:
-        return self._parcels.parcel(self._place)
+        self._flying = self._parcels.parcel(self._place)
+        return self._flying
 
     def _place(self, file: File) -> RelPath | None:
         """Where the machine has this content already, as far as the last look at everything tells."""
@@ -166,8 +169,15 @@ class RemoteReplica:
         return self._places[1].get(file.digest)
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
-        asked = wire.changes_to_json(changes)
-        return self._judged(lambda value: wire.outcomes_from_json(value, changes), "commit", changes=asked)
+        flying, self._flying = self._flying, None
+        if flying is not None:
+            flying.send()
+        answer = self._ask("commit", changes=wire.changes_to_json(changes))
+        if flying is not None:
+            flying.land()  # if it fails, the helper is told so, which waits for it
+            self._parcels.prepare()  # for the next save
+        self._settle_given()
+        return self._believe(lambda value: wire.outcomes_from_json(value, changes), answer.result())
 
     def marker(self) -> Mapping[str, object] | None:
         def judge(value: Any) -> Mapping[str, object] | None:
@@ -219,6 +229,7 @@ class RemoteReplica:
     def close(self) -> None:
         if self._claimed:
             self._claimed = False
+            self._parcels.close()
             self.helper.finish("release", RELEASE)
         self.helper.close()
         self._sftp.close()
@@ -230,10 +241,14 @@ class RemoteReplica:
         """Ask, unless that was done ahead; wait, and believe nothing."""
         ahead = self._asked.pop(verb, None)
         answer = self._ask(verb, **arguments) if ahead is None else ahead
+        self._settle_given()
+        return self._believe(judge, answer.result())
+
+    def _settle_given(self) -> None:
+        """What was told without waiting must have been taken, too."""
         for given in self._given:
             given.result()
         self._given.clear()
-        return self._believe(judge, answer.result())
 
     @staticmethod
     def _believe(judge: Callable[[Any], T], value: Any) -> T:
