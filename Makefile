@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format install packages clean
+.PHONY: help demo test check format soak install packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ check: $(VENV)/dev  ## style and types
 format: $(VENV)/dev  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+soak: packages $(VENV)/dev  ## the real daemon among killers, for MINUTES (30)
+	$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),30)
 
 install: $(VENV)/run
 

@@ -57,7 +57,7 @@ class Pair:
 
     def versions(self) -> set[bytes]:
         """Every content that either side still has: in place or in its trash."""
-        found = set()
+        found: set[bytes] = set()
         for root in (self.here, self.far):
             found.update(content for content, _ in tree(root).values())
             found.update(content for content, _ in tree(root / ".devsync" / "trash").values())
