@@ -192,6 +192,7 @@ class _Content:
         self._blocks = blocks
         self._buffer = memoryview(b"")
         self._open = False
+        self._left = 0  # bytes of the piece that has begun
 
     def header(self) -> dict[str, Any] | None:
         """The next record's header; None at the end of the parcel."""
@@ -211,16 +212,15 @@ class _Content:
     def pieces(self) -> Iterator[bytes]:
         """The record's content. Blocked if the sender gave it up."""
         while self._open:
-            (length,) = NUMBER.unpack(self._take(NUMBER.size))
-            if length in (0, ABORTED):
-                self._open = False
-                if length == ABORTED:
-                    raise Blocked("it changed while it was read")
-                return
-            while length:
-                piece = self._some(length)
-                length -= len(piece)
+            while self._left:  # also what a reader before this one has left: its disk was full, say
+                piece = self._some(self._left)
+                self._left -= len(piece)
                 yield piece
+            (length,) = NUMBER.unpack(self._take(NUMBER.size))
+            if length == ABORTED:
+                self._open = False
+                raise Blocked("it changed while it was read")
+            self._open, self._left = length > 0, length
 
     def skip(self) -> None:
         """Go on behind the record's content."""

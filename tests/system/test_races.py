@@ -182,7 +182,7 @@ def test_1_both_sides_save_the_same_path_at_the_same_moment(pair: Pair) -> None:
     for number in range(rounds):
         (pair.here / "both" / f"{number}.txt").write_bytes(b"agreed on\n")
     pair.settle()
-    plans = [
+    plans: list[list[tuple[float, editors.Save]]] = [
         [
             (moments.uniform(0.0, 0.06), moments.choice((editors.gedit, editors.vs_code)))
             for _ in range(rounds)
