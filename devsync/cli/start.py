@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,12 +71,21 @@ def start(
         try:
             status = _await_synchronised(client, timeout, 0)
         except Unavailable as error:
-            end_at_once(project)
+            _end(project)
             raise _told_by_the_dead(project) or error from None
         except (DevsyncError, KeyboardInterrupt, click.Abort):  # Abort: Ctrl-C at the question
-            end_at_once(project)
+            _end(project)
             raise
     _welcome(status)
+
+
+def _end(project: Project) -> None:
+    """End the daemon that was launched, however often Ctrl-C is pressed meanwhile."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        end_at_once(project)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _launch(project: Project, permissions: dict[str, Any]) -> None:
@@ -91,7 +101,7 @@ def _launch(project: Project, permissions: dict[str, Any]) -> None:
             words.append("--" + name.replace("_", "-") + ("" if value is True else f"={value}"))
     read_end, write_end = os.pipe()
     with _open_out(state / "daemon.out") as out:
-        subprocess.Popen(
+        daemon = subprocess.Popen(
             [*words, "--ready-fd", str(write_end)],
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -102,7 +112,11 @@ def _launch(project: Project, permissions: dict[str, Any]) -> None:
         )
     os.close(write_end)
     with open(read_end, "rb") as pipe:
-        line = pipe.readline()
+        try:
+            line = pipe.readline()
+        except KeyboardInterrupt:
+            daemon.terminate()
+            raise
     if not line:
         raise _told_by_the_dead(project) or DevsyncError(
             "the daemon did not start, and did not say why", hint=f"see {state}/daemon.log"

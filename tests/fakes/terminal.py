@@ -71,6 +71,20 @@ class Terminal:
         """Press keys."""
         os.write(self._far, keys.encode())
 
+    def interrupt(self) -> int:
+        """Press Ctrl-C until the command ends, as people do: its exit status.
+
+        Python forgets one that comes just before it waits for a key, until the next key.
+        """
+        for _ in range(round(PATIENCE)):
+            self.type("\x03")
+            try:
+                self._process.wait(1.0)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        return self.end()
+
     def resize(self, columns: int) -> None:
         """Give the window another width."""
         fcntl.ioctl(self._far, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
