@@ -169,7 +169,7 @@ class FailsafeConfig:
     lease: float | None = setting(
         schema.DURATION_OR_OFF,
         "3h",
-        "the cloud deallocates when devsync is silent for so long; or off",
+        "the cloud shall deallocate after such a silence of devsync's; not obeyed yet",
     )
 
 
