@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format soak install packages clean
+.PHONY: help demo test check format soak bench install packages clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ format: $(VENV)/dev  ## let ruff put the code in order
 
 soak: packages $(VENV)/dev  ## the real daemon among killers, for MINUTES (30)
 	$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),30)
+
+bench: packages $(VENV)/dev  ## devsync beside rsync, in one run; REPEAT (5) times each
+	$(BIN)/python -m benchmarks --repeat $(or $(REPEAT),5)
 
 install: $(VENV)/run
 

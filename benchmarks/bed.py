@@ -39,7 +39,7 @@ after = "never"
 
 @dataclass(frozen=True)
 class Profile:
-    """A line between the two computers: seconds there and back, bytes per second (None: as fast as it goes)."""
+    """A line between the two computers: seconds there and back, bytes per second (None: no limit)."""
 
     name: str
     round_trip: float
@@ -105,7 +105,10 @@ class Project:
         """Raise unless the contender's folder there equals the one here."""
         words = ["rsync", "-rlc", "--dry-run", "--itemize-changes", "--delete", "--exclude=.devsync"]
         told = subprocess.run(
-            [*words, f"{self.root}/", f"{self.there / contender}/"], capture_output=True, text=True, check=True
+            [*words, f"{self.root}/", f"{self.there / contender}/"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         if told.stdout.strip():
             raise AssertionError(f"{contender} left a difference:\n{told.stdout[:500]}")
@@ -118,7 +121,13 @@ class Project:
     def _timed(self, words: list[str], environ: dict[str, str]) -> float:
         began = time.perf_counter()
         done = subprocess.run(
-            words, cwd=self.root, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            words,
+            cwd=self.root,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         took = time.perf_counter() - began
         if done.returncode:
