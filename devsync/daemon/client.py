@@ -66,7 +66,7 @@ class Client:
         except Broken as error:
             raise Unavailable(f"the daemon went away ({error})", hint="devsync start") from error
         if answer is None:
-            raise Unavailable("the daemon went away", hint="devsync start; the daemon.log in its state folder says more")
+            raise Unavailable("the daemon went away", hint="devsync start; its log says more")
         return answer
 
     def close(self) -> None:
