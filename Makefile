@@ -13,7 +13,7 @@ demo: install  ## the whole job against an embedded machine, no account needed
 	@$(BIN)/devsync demo
 
 test: packages $(VENV)/dev  ## every test, against a real sshd (installs openssh-server, rsync)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/dev  ## style and types
 	$(BIN)/ruff check .

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from devsync.core.names import Named
 from devsync.core.snapshot import RelPath, Snapshot
+from devsync.core.version import Trash
 from devsync.ports import Clock, Replica
 
 GIT_LOCK = 60.0
@@ -63,6 +65,11 @@ class Steady:
         self.apply, self.claim, self.beat = replica.apply, replica.claim, replica.beat
         self.marker, self.write_marker = replica.marker, replica.write_marker
         self.interrupt, self.close = replica.interrupt, replica.close
+        if isinstance(replica, Named):
+            self.naming = replica.naming
+        if isinstance(replica, Trash):
+            self.versions, self.restage = replica.versions, replica.restage
+            self.prune_trash = replica.prune_trash
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
         found = self._replica.scan(scope)
