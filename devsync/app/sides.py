@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from devsync.config import Config
 from devsync.core.ignore import Rules
-from devsync.core.names import Named
 from devsync.core.snapshot import RelPath, Snapshot
-from devsync.core.version import Trash
+from devsync.daemon.forwarding import Forwarding
 from devsync.daemon.guard import Guard
 from devsync.ports import Address, Connection, Halted, Machine, Replica, Sftp
 from devsync.replica.digests import Digests
@@ -114,48 +113,32 @@ def guard(allowed: Sequence[str], project: ProjectRules) -> Guard:
     return Guard(lambda path: not rules.visible(path, is_folder=False), project.tracked)
 
 
-class _OnConnection:
+class _OnConnection(Forwarding):
     """A replica that closes the connection that it alone uses."""
 
     def __init__(self, replica: Replica, connection: Connection) -> None:
-        self._replica, self._connection = replica, connection
-        self.claim, self.beat = replica.claim, replica.beat
-        self.set_rules, self.scan = replica.set_rules, replica.scan
-        self.supply, self.staging, self.apply = replica.supply, replica.staging, replica.apply
-        self.marker, self.write_marker = replica.marker, replica.write_marker
-        if isinstance(replica, Named):
-            self.naming = replica.naming
-        if isinstance(replica, Trash):
-            self.versions, self.restage = replica.versions, replica.restage
-            self.prune_trash = replica.prune_trash
+        super().__init__(replica)
+        self._connection = connection
 
     def interrupt(self) -> None:
-        self._replica.interrupt()
+        super().interrupt()
         self._connection.close()
 
     def close(self) -> None:
-        self._replica.close()
+        super().close()
         self._connection.close()
 
 
-class LocalSide:
+class LocalSide(Forwarding):
     """The local replica, whose digests outlive the process."""
 
     def __init__(self, root: Path, store: Store) -> None:
         self._store = store
         self._digests = Digests(store.digests())
-        self._replica = LocalReplica(root, self._digests)
-        replica = self._replica
-        self.claim, self.beat = replica.claim, replica.beat
-        self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
-        self.apply, self.marker, self.write_marker = replica.apply, replica.marker, replica.write_marker
-        self.naming = replica.naming
-        self.versions, self.restage = replica.versions, replica.restage
-        self.prune_trash = replica.prune_trash
-        self.interrupt, self.close = replica.interrupt, replica.close
+        super().__init__(LocalReplica(root, self._digests))
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
-        found = self._replica.scan(scope)
+        found = super().scan(scope)
         if scope is None:
             self._store.remember_digests(*self._digests.take_changes())
         return found

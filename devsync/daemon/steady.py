@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from devsync.core.names import Named
 from devsync.core.snapshot import RelPath, Snapshot
-from devsync.core.version import Trash
+from devsync.daemon.forwarding import Forwarding
 from devsync.ports import Clock, Replica
 
 GIT_LOCK = 60.0
@@ -56,23 +55,15 @@ class Git:
         return now - self._since < GIT_LOCK
 
 
-class Steady:
-    """Implements ports.Replica by another one; `disturbed` is asked after a look. `scan`: Disturbed."""
+class Steady(Forwarding):
+    """Another replica, of which `disturbed` is asked after each look. `scan` raises Disturbed."""
 
     def __init__(self, replica: Replica, disturbed: Callable[[], bool]) -> None:
-        self._replica, self._disturbed = replica, disturbed
-        self.set_rules, self.supply, self.staging = replica.set_rules, replica.supply, replica.staging
-        self.apply, self.claim, self.beat = replica.apply, replica.claim, replica.beat
-        self.marker, self.write_marker = replica.marker, replica.write_marker
-        self.interrupt, self.close = replica.interrupt, replica.close
-        if isinstance(replica, Named):
-            self.naming = replica.naming
-        if isinstance(replica, Trash):
-            self.versions, self.restage = replica.versions, replica.restage
-            self.prune_trash = replica.prune_trash
+        super().__init__(replica)
+        self._disturbed = disturbed
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
-        found = self._replica.scan(scope)
+        found = super().scan(scope)
         if self._disturbed():
             raise Disturbed
         return found

@@ -136,9 +136,10 @@ class RemoteReplica:
         """Only what differs from the look before this one travels."""
         known, told = self._told
         self._told = (0, {})
-        look, snapshot = self._judged(
-            lambda value: wire.news_from_json(value, told), "scan", scope=None, known=known
-        )
+        answer = self._ask("scan", scope=None, known=known)
+        self._asked["marker"] = self._ask("marker")  # whose folder this is will be asked next
+        self._settle_given()
+        look, snapshot = self._believe(lambda value: wire.news_from_json(value, told), answer.result())
         self._told = (look, snapshot.leaves)
         return snapshot
 
