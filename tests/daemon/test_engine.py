@@ -95,6 +95,43 @@ def test_new_content_outranks_a_deletion(pair: Pair) -> None:
     assert pair.texts(pair.local) == pair.texts(pair.remote) == {"a": "edited there", "b": "edited"}
 
 
+@pytest.mark.parametrize("where", [LOCAL, REMOTE])
+def test_2_7_of_a_deleted_folder_what_was_edited_or_new_comes_back(pair: Pair, where: str) -> None:
+    pair.agree(d__edited="base", d__other="o", d__sub__third="third", beside="b")
+    side, other = (pair.local, pair.remote) if where == LOCAL else (pair.remote, pair.local)
+    for path in ("d/edited", "d/other", "d/sub/third"):
+        del side.entries[path]
+    pair.write(other, "d/edited", "edited there")
+    pair.write(other, "d/sub/new", "new there")
+    assert pair.cycle().complete
+    rest = {"d/edited": "edited there", "d/sub/new": "new there", "beside": "b"}
+    assert pair.texts(side) == pair.texts(other) == rest
+
+
+def test_14_a_week_apart_ends_in_the_conflicts_alone(pair: Pair) -> None:
+    count, both = 300, 25
+    pair.agree(**{f"f{number}": f"{number}" for number in range(2 * count)})
+    for number in range(count + both):
+        pair.write(pair.local, f"f{number}", f"here {number}")
+        pair.write(pair.remote, f"f{2 * count - 1 - number}", f"far there {number}")
+    result = pair.cycle()
+    conflicts = {conflict.path for conflict in result.plan.conflicts}
+    assert conflicts == {f"f{number}" for number in range(count - both, count + both)}
+    here, there = pair.texts(pair.local), pair.texts(pair.remote)
+    assert {path for path in here if here[path] != there[path]} == conflicts
+    assert len(here) == len(there) == 2 * count
+
+
+def test_49_a_save_of_a_conflict_is_no_second_conflict(pair: Pair) -> None:
+    pair.agree(notebook="base")
+    pair.write(pair.local, "notebook", "mine, in an editor")
+    for number in range(5):
+        pair.write(pair.remote, "notebook", "saved by itself " * (number + 1))
+        assert [conflict.path for conflict in pair.cycle().plan.conflicts] == ["notebook"]
+    assert pair.texts(pair.local) == {"notebook": "mine, in an editor"}
+    assert set(pair.texts(pair.remote)) == {"notebook"}, "no copies beside it"
+
+
 def test_a_local_hint_presumes_what_the_machine_holds_and_finds_out(pair: Pair) -> None:
     pair.agree(a="base", b="b")
     pair.write(pair.remote, "a", "edited there, unseen")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devsync.core.ignore import Rule, Rules
 from devsync.core.names import Naming
 from devsync.core.reconcile import Direction
 from devsync.daemon.guard import Guard
@@ -94,6 +95,18 @@ def test_an_executable_bit_travels_with_an_agreed_secret(guarded: Pair) -> None:
     guarded.write(guarded.local, "allowed.pem", KEY, executable=True)
     guarded.cycle()
     assert guarded.remote.entries["allowed.pem"] == Content(KEY.encode(), True)
+
+
+def test_157_no_rule_of_git_lets_a_credential_go(guarded: Pair) -> None:
+    guarded.write(guarded.local, ".env", "A=1")
+    guarded.write(guarded.local, "code.py", "pass")
+    guarded.local.set_rules(Rules(git=(Rule("", ".env", folders_only=False, name_only=True),)))
+    guarded.cycle()
+    assert guarded.engine.held == {}, "it is ignored"
+    guarded.local.set_rules(Rules())  # the ignore file has changed
+    guarded.cycle()
+    assert set(guarded.texts(guarded.remote)) == {"code.py"}
+    assert set(guarded.engine.held) == {".env"}
 
 
 class Folding(MemoryReplica):

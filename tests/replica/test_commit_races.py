@@ -228,6 +228,39 @@ def test_52_a_file_that_grows_while_it_is_read_is_unknown(
     assert found.problems == {"grows": "still being written"}
 
 
+def test_33_34_no_time_of_a_file_hides_an_edit_or_makes_one(tmp_path: Path) -> None:
+    path, replica = tmp_path / "f", LocalReplica(tmp_path)
+    path.write_bytes(OLD)
+    seen = replica.scan().leaves
+    for stamp in (-5, 0, 7, 2**32 + 7, 2**33):  # before 1970, and long after today
+        os.utime(path, (stamp, stamp))
+        assert replica.scan().leaves == seen
+        path.write_bytes(bytes(reversed(path.read_bytes())))  # of the same size, and the time is put back
+        os.utime(path, (stamp, stamp))
+        now = replica.scan().leaves
+        assert now == {"f": file(path.read_bytes())} != seen
+        seen = now
+
+
+@pytest.mark.parametrize("kind", ["create", "replace"])
+def test_20_the_bytes_are_on_the_disk_before_the_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str | int] = []
+    path, sync = project(tmp_path, CHANGES[kind]), os.fsync
+    replica = run(tmp_path, CHANGES[kind], lambda name, _: did.append(name))
+
+    def synced(descriptor: int) -> None:
+        did.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    assert replica.apply([CHANGES[kind]])[0].done
+    visible = did.index("exchange" if kind == "replace" else "create")
+    assert path.stat().st_ino in did[:visible], "the content"
+    assert path.parent.stat().st_ino in did[visible:], "the name"
+
+
 def test_a_root_that_is_gone_halts(tmp_path: Path) -> None:
     replica = LocalReplica(tmp_path / "p", create=True)
     replica.write_marker({"id": "x"})

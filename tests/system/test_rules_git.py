@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import tempfile
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from devsync.core.ignore import Folder, Rules
-from devsync.core.snapshot import RelPath
+from devsync.core.snapshot import File, RelPath
 from devsync.ports import NeedsUser
+from devsync.replica.local import LocalReplica
 from devsync.replica.patterns import read_rules
 from devsync.replica.rules import ProjectRules, load_rules
 
@@ -234,6 +236,16 @@ def test_what_git_ignores_no_pattern_of_ours_brings_back(root: Path) -> None:
 def test_the_folders_of_git_and_of_devsync_are_never_mirrored(root: Path) -> None:
     plant(root, {".devsync/tmp/x": "1", "a/.devsync/y": "22", "a/.GIT/config": "333", "a/git~1": "4444"})
     assert mirrored(root) == {"a/.devsync/y"}
+
+
+def test_58_what_git_would_convert_is_taken_as_it_lies(root: Path) -> None:
+    git(root, "config", "core.autocrlf", "input")
+    git(root, "config", "filter.loud.clean", "tr a-z A-Z")
+    content = b"first\r\nsecond\r\n"
+    plant(root, {".gitattributes": "*.txt filter=loud eol=lf\n", "a.txt": content})
+    git(root, "add", "a.txt")
+    leaf = LocalReplica(root).scan(["a.txt"]).leaves["a.txt"]
+    assert leaf == File(hashlib.sha256(content).hexdigest(), len(content))
 
 
 def test_a_repository_inside_is_left_alone(root: Path) -> None:
