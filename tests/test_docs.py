@@ -30,6 +30,7 @@ from tests.system.project import Project
 TOP = Path(__file__).parents[1]
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md")])
 PROMISES = TOP / "docs" / "guarantees.md"
+CASES = TOP / "docs" / "cases.md"
 REFERENCE = TOP / "docs" / "commands.md"
 
 FENCE = re.compile(r"^(<!-- run -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -200,6 +201,13 @@ def test_each_promise_has_a_test() -> None:
     for section in numbered:
         assert "Limits" in section, section.splitlines()[0]
         assert "Held by:\n- `tests/" in section, section.splitlines()[0]
+
+
+def test_each_case_has_a_test_or_a_limit() -> None:
+    lines = [line for line in text_of(CASES).splitlines() if line.startswith("- ")]
+    numbers = [int(re.match(r"- \*\*(\d+)\*\* ", line)[1]) for line in lines]  # type: ignore[index]  # else it fails
+    assert numbers == sorted(set(numbers))
+    assert not [line for line in lines if "::test_" not in line and "limit: " not in line]
 
 
 # ---------------------------------------------------------------- what exists is named

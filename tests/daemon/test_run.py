@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,14 @@ def test_it_is_not_started_on_old_files_unless_told(daemon: Daemon, left: Synchr
         assert daemon.started == []
         daemon.command.end_of_input()
         assert Run(client, anyway=True).end()["result"]["status"] == 7
+
+
+def test_124_a_machine_that_was_let_go_is_named_at_once(daemon: Daemon) -> None:
+    daemon.link.deallocate(threading.Event())
+    with daemon.client() as client, pytest.raises(Refused, match="the machine is deallocated") as caught:
+        client.call("run", words=["train"])
+    assert "devsync start" in caught.value.hint
+    assert daemon.started == []
 
 
 def test_results_that_do_not_come_here_do_not_hide_the_status(daemon: Daemon) -> None:
