@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 FULL_LOOK = 300.0
 """Seconds between two looks at everything, which heal hints that were lost."""
 
+RETRY = 0.3
+"""Seconds until a path that could not be dealt with, or is still being written, is looked at again."""
+
 ROUNDS = 20
 """Cycles after which a barrier gives up on files that never keep still."""
 
@@ -178,7 +181,7 @@ class SyncLoop:
 
     def _turn(self, engine: Engine, stop: threading.Event) -> None:
         now = self._clock.monotonic()
-        pause = min(1.0, self._next_full - now) if self._retry else self._next_full - now
+        pause = min(RETRY, self._next_full - now) if self._retry else self._next_full - now
         self._resting = True
         work = self._inbox.take(max(0.0, min(pause, BEAT)))
         self._resting = False  # RACE: before it looks at `stop`, as `interrupt` looks at both the other way

@@ -23,6 +23,9 @@ RACY = 2_000_000_000
 QUIET = 20_000_000
 """A file that was changed within so many ns may still be being written: a look waits that long, once."""
 
+EMPTY_QUIET = 250_000_000
+"""The same for an empty file: most are about to be filled, by an editor that has just emptied them."""
+
 BLOCK = 1 << 20
 
 _KINDS = {stat.S_IFSOCK: "socket", stat.S_IFIFO: "FIFO", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
@@ -123,7 +126,8 @@ class Digests:
 
 def is_young(info: os.stat_result) -> bool:
     """Whether the file was changed within the last moment. A stamp of the future says nothing."""
-    return 0 <= time.time_ns() - info.st_ctime_ns < QUIET
+    quiet = QUIET if info.st_size else EMPTY_QUIET
+    return 0 <= time.time_ns() - info.st_ctime_ns < quiet
 
 
 def special(mode: int) -> str:

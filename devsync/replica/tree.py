@@ -29,7 +29,7 @@ from devsync.core.snapshot import (
 )
 from devsync.replica import owner, trash
 from devsync.replica.commit import Commit, Step, no_step
-from devsync.replica.digests import QUIET, Busy, Digests, is_young, special
+from devsync.replica.digests import EMPTY_QUIET, QUIET, Busy, Digests, is_young, special
 from devsync.replica.home import Home, read_digests, read_marker
 from devsync.replica.walk import (
     ANOTHER_PROJECT,
@@ -189,6 +189,7 @@ class _Look:
         self._digests = digests
         self._step = step
         self._young: list[RelPath] | None = []  # None: there was time enough
+        self._wait = 0  # ns
 
     def settle(self) -> None:
         """Look at what was changed a moment ago, now that it had time to be written to its end.
@@ -197,7 +198,7 @@ class _Look:
         """
         young, self._young = self._young, None
         if young:
-            time.sleep(QUIET / 1e9)
+            time.sleep(self._wait / 1e9)
             for path in young:
                 self.at(path)
 
@@ -282,6 +283,7 @@ class _Look:
                 if self._young is None:
                     raise Busy
                 self._young.append(path)
+                self._wait = max(self._wait, EMPTY_QUIET if info.st_size == 0 else QUIET)
             elif stat.S_ISREG(mode):
                 self.leaves[path] = self._digests.file(folder, name, path, info)
             elif stat.S_ISLNK(mode):

@@ -28,7 +28,6 @@ from devsync.ssh.sftp import SftpClient
 from devsync.ssh.target import Target
 from tests.fakes.sshd import free_port, keygen
 
-openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="no OpenSSH here")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the environment of a process")
 NEVER = threading.Event()
 
@@ -145,42 +144,35 @@ def line(process: Process) -> bytes:
 # ---------------------------------------------------------------- OpenSSH's clients
 
 
-@openssh
 @pytest.mark.parametrize("status", [0, 1, 7, 127, 130, 254])
 def test_the_status_of_a_command(client: Client, status: int) -> None:
     assert client.ssh("127.0.0.1", f"exit {status}").returncode == status
 
 
-@openssh
 def test_the_three_streams(client: Client) -> None:
     done = client.ssh("127.0.0.1", "read word; echo out $word; echo err >&2", given=b"in\n")
     assert (done.stdout, done.stderr) == (b"out in\n", b"err\n")
 
 
-@openssh
 def test_megabytes_there_and_back(client: Client) -> None:
     content = os.urandom(5_000_001)
     assert client.ssh("127.0.0.1", "cat", given=content).stdout == content
 
 
-@openssh
 def test_new_keys_in_the_middle_of_a_transfer(client: Client) -> None:
     content = os.urandom(8_000_003)
     assert client.ssh("-oRekeyLimit=1M", "127.0.0.1", "cat", given=content).stdout == content
 
 
-@openssh
 def test_the_end_of_the_input_is_passed_on(client: Client) -> None:
     done = client.ssh("127.0.0.1", "wc -c; echo after", given=b"x" * 100_000)
     assert done.stdout.split() == [b"100000", b"after"]
 
 
-@openssh
 def test_a_command_that_reads_nothing_ends_all_the_same(client: Client) -> None:
     assert client.ssh("127.0.0.1", "exit 3", given=b"x" * 10_000_000).returncode == 3
 
 
-@openssh
 def test_a_terminal(client: Client) -> None:
     done = client.ssh("-tt", "127.0.0.1", "tty && test -t 0 && test -t 1 && test -t 2 && echo all")
     assert b"/dev/" in done.stdout
@@ -188,7 +180,6 @@ def test_a_terminal(client: Client) -> None:
     assert done.returncode == 0
 
 
-@openssh
 @pytest.mark.parametrize("terminal", ["-T", "-tt"])
 def test_a_login_shell(client: Client, terminal: str) -> None:
     done = client.ssh(terminal, "127.0.0.1", given=b"pwd; exit 5\n")
@@ -196,13 +187,11 @@ def test_a_login_shell(client: Client, terminal: str) -> None:
     assert os.fsencode(client.machine.home) in done.stdout
 
 
-@openssh
 def test_the_end_of_the_input_of_a_terminal(client: Client) -> None:
     done = client.ssh("-tt", "127.0.0.1", "cat; echo over", given=b"one\n")
     assert done.stdout.replace(b"\r", b"").endswith(b"over\n")
 
 
-@openssh
 def test_sftp_of_openssh(client: Client, tmp_path: Path) -> None:
     (tmp_path / "here").write_bytes(content := os.urandom(3_000_003))
     done = client.sftp(
@@ -224,7 +213,6 @@ def test_sftp_of_openssh(client: Client, tmp_path: Path) -> None:
     assert not {"one", "two", "folder"} & set(os.listdir(client.machine.home))
 
 
-@openssh
 def test_forwarding_of_openssh(client: Client) -> None:
     local = free_port()
     with echo_server() as remote:
@@ -240,7 +228,6 @@ def test_forwarding_of_openssh(client: Client) -> None:
                 tunnel.terminate()
 
 
-@openssh  # makes the other key
 def test_only_its_own_key_and_user_may_log_in(machine: EmbeddedMachine, tmp_path: Path) -> None:
     keygen(tmp_path / "other")
     with pytest.raises(NeedsUser):
@@ -249,7 +236,6 @@ def test_only_its_own_key_and_user_may_log_in(machine: EmbeddedMachine, tmp_path
         connect(replace(target(machine), user="root")).close()
 
 
-@openssh
 def test_what_runs_ends_when_the_client_is_gone(client: Client) -> None:
     command = ["ssh", *client.options(), "127.0.0.1", "echo $$; sleep 300"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as ssh:
