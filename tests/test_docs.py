@@ -244,7 +244,8 @@ def test_every_setting_is_in_the_readme_or_the_configuration() -> None:
 def test_the_status_document_has_the_keys_that_are_shown() -> None:
     (shown,) = (body for _, language, body in FENCE.findall(text_of(REFERENCE)) if language == "json")
     tunnel = {"local": 1, "wanted": 1, "remote": 1, "state": "open", "bytes": 0, "error": None}
-    real = as_json(Facts(), Identity("p", "/p", 1, "", "azure"), [tunnel])
+    watch = {"local": None, "machine": "inotify"}
+    real = as_json(Facts(), Identity("p", "/p", 1, "", "azure"), [tunnel], watch)
     assert shape(json.loads(shown)) == shape(real)
 
 

@@ -125,6 +125,10 @@ class _Daemon:
             Tunnel(one.local, one.remote, self._link.connection, self._supervisor.spawn)
             for one in config.tunnels
         ]
+        root = config.root
+        outside = ProjectRules(root, config.sync.ignore).fingerprint
+        self._watch = Watcher(root, self._inbox.local, outside=outside)
+        self._remote_watch = RemoteWatch(self._exec, config.sync.path, Rules(), self._inbox.remote)
         socket = socket_path(state, environ)
         self._control = Control(socket, handlers(self._parts()), self._supervisor.spawn)
 
@@ -136,8 +140,7 @@ class _Daemon:
         root, ignore = self._config.root, self._config.sync.ignore
         rules = ProjectRules(root, ignore, self._store.fact(MARK) or None)
         local = self._local = LocalSide(root, self._store)
-        watch = Watcher(root, self._inbox.local, outside=ProjectRules(root, ignore).fingerprint)
-        remote_watch = RemoteWatch(self._exec, self._config.sync.path, Rules(), self._inbox.remote)
+        watch, remote_watch = self._watch, self._remote_watch
         sync = SyncLoop(
             open_remote=self._open_remote,
             local=local,
@@ -196,6 +199,10 @@ class _Daemon:
                 provider=self._machine.provider,
             ),
             tunnels=lambda: [_tunnel_as_json(tunnel) for tunnel in self._tunnels],
+            watching=lambda: {
+                "local": self._watch.degraded or None,
+                "machine": self._remote_watch.watching or None,
+            },
             start_command=self._start_command,
             accept_host_key=self._connector.accept,
         )

@@ -34,6 +34,8 @@ def lines(status: dict[str, Any]) -> list[str]:
         shown.append(f"  conflicts  {sync['conflicts']}: both sides changed, both were left as they are")
     for path, problem in list(sync["problems"].items())[:5]:
         shown.append(f"  left alone {path}: {problem}")
+    if status["watch"].get("local"):
+        shown.append(f"  watch      in part blind: {status['watch']['local']}; found within five minutes")
     for tunnel in status["tunnels"]:
         error = f" ({tunnel['error']})" if tunnel.get("error") else ""
         shown.append(

@@ -62,6 +62,8 @@ class Parts:
     tunnels: Callable[[], list[Mapping[str, object]]]
     start_command: StartCommand
     accept_host_key: Callable[[str], None]
+    watching: Callable[[], Mapping[str, object]] = dict
+    """How each side is watched; for `local`, in words, what is not."""
 
 
 def handlers(parts: Parts) -> dict[str, Handler]:
@@ -91,7 +93,8 @@ class _Requests:
         return self._status(self._parts.board.read())
 
     def _status(self, facts: Facts) -> dict[str, object]:
-        return as_json(facts, self._parts.identity, self._parts.tunnels())
+        parts = self._parts
+        return as_json(facts, parts.identity, parts.tunnels(), parts.watching())
 
     def follow(self, session: Session, args: dict[str, Any]) -> object:
         """Tell each change, for ever; or `until` one more synchronisation than `beyond` is complete."""

@@ -32,7 +32,12 @@ def state(facts: Facts) -> str:
     return "watching" if facts.sync.activity == "watching" else "synchronising"
 
 
-def as_json(facts: Facts, identity: Identity, tunnels: Sequence[Mapping[str, object]]) -> dict[str, object]:
+def as_json(
+    facts: Facts,
+    identity: Identity,
+    tunnels: Sequence[Mapping[str, object]],
+    watching: Mapping[str, object],
+) -> dict[str, object]:
     """The document of `devsync status --json`."""
     sync, link, idle = facts.sync, facts.link, facts.idle
     return {
@@ -69,6 +74,7 @@ def as_json(facts: Facts, identity: Identity, tunnels: Sequence[Mapping[str, obj
             "problems": dict(sync.problems),
         },
         "tunnels": list(tunnels),
+        "watch": dict(watching),
         "idle": {
             "verdict": idle.verdict.get("verdict", "unknown"),
             "since": idle.verdict.get("since"),

@@ -168,6 +168,7 @@ def test_status_has_every_key_of_the_contract(daemon: Daemon) -> None:
         "provider": "memory", "state": "running", "host": "127.0.0.1", "billed": True, "progress": None,
     }  # fmt: skip
     assert status["connection"] == {"state": "connected", "rtt_ms": 41.0}
+    assert status["watch"] == {}
     assert status["tunnels"] == [{"local": 8888, "remote": 8888, "state": "open", "bytes": 0}]
 
 
@@ -188,7 +189,7 @@ def test_status_has_every_key_of_the_contract(daemon: Daemon) -> None:
 def test_the_one_word(link: str, activity: str, halted: str | None, word: str) -> None:
     facts = Facts(sync=SyncFacts(activity=activity, halted=halted), link=LinkFacts(state=link))
     assert state(facts) == word
-    assert as_json(facts, Identity("p", "/p", 1, "now", "ssh"), [])["state"] == word
+    assert as_json(facts, Identity("p", "/p", 1, "now", "ssh"), [], {})["state"] == word
 
 
 def test_follow_tells_changes_until_one_more_synchronisation(daemon: Daemon) -> None:

@@ -51,6 +51,8 @@ def test_a_checkout_of_the_standard_library_is_mirrored_exactly(project: Project
     assert remote == {name: here[name] for name in remote}
     assert project.status()["sync"]["files"] == len(listed)
     assert project.status()["state"] == "watching"
+    wait_for("both sides are watched", lambda: project.status()["watch"]["machine"] == "inotify", pause=0.1)
+    assert project.status()["watch"]["local"] is None
 
 
 def test_a_hundred_saves_each_arrive(project: Project, sshd: Sshd) -> None:
