@@ -188,17 +188,17 @@ class _Look:
         self._rules = rules
         self._digests = digests
         self._step = step
-        self._young: list[RelPath] | None = []  # None: there was time enough
-        self._wait = 0  # ns
+        self._young: list[RelPath] = []
+        self._until: dict[RelPath, int] = {}  # until when each of them is waited for, in ns
 
     def settle(self) -> None:
         """Look at what was changed a moment ago, now that it had time to be written to its end.
 
         Editors empty a file and write it anew; what is between the two is nobody's content.
         """
-        young, self._young = self._young, None
-        if young:
-            time.sleep(self._wait / 1e9)
+        while self._young:
+            time.sleep(QUIET / 1e9)
+            young, self._young = self._young, []
             for path in young:
                 self.at(path)
 
@@ -280,10 +280,10 @@ class _Look:
         mode = info.st_mode
         try:
             if stat.S_ISREG(mode) and is_young(info):
-                if self._young is None:
+                patience = QUIET if info.st_size else EMPTY_QUIET
+                if time.monotonic_ns() >= self._until.setdefault(path, time.monotonic_ns() + patience):
                     raise Busy
                 self._young.append(path)
-                self._wait = max(self._wait, EMPTY_QUIET if info.st_size == 0 else QUIET)
             elif stat.S_ISREG(mode):
                 self.leaves[path] = self._digests.file(folder, name, path, info)
             elif stat.S_ISLNK(mode):
