@@ -47,6 +47,8 @@ from devsync.replica.walk import (
 MAX_DEPTH = 256
 """Folders deeper than this are reported, not entered."""
 
+TOO_DEEP = f"more than {MAX_DEPTH} folders deep: not looked into"
+
 
 class Tree:
     """The project folder of one side. RootGone from every method when it is not there."""
@@ -210,6 +212,11 @@ class _Look:
         rules = self._rules.folder(above)
         if rules is None:
             return
+        if path.count("/") > MAX_DEPTH:
+            self.problems["/".join(path.split("/")[: MAX_DEPTH + 1])] = (
+                TOO_DEEP  # as a look from the top has it
+            )
+            return
         if any(is_project(self._root, folder) for folder in parents(path)):
             self.problems[path] = ANOTHER_PROJECT
             return
@@ -225,7 +232,7 @@ class _Look:
         except (OSError, UnicodeEncodeError) as error:
             self.problems[path] = _unreadable(error)
 
-    def folder(self, folder: int, rules: Folder, depth: int = 0) -> None:
+    def folder(self, folder: int, rules: Folder) -> None:
         """Look at everything in one folder. A listing that fails makes all of it unknown."""
         prefix = rules.path + "/" if rules.path else ""
         below = []
@@ -256,13 +263,13 @@ class _Look:
             self.problems[rules.path] = _unreadable(error)
             return
         for name in below:
-            self._enter(folder, name, prefix + name, rules.enter(name), depth + 1)
+            self._enter(folder, name, prefix + name, rules.enter(name))
 
-    def _enter(self, folder: int, name: str, path: RelPath, rules: Folder | None, depth: int = 0) -> None:
+    def _enter(self, folder: int, name: str, path: RelPath, rules: Folder | None) -> None:
         if rules is None:
             return
-        if depth > MAX_DEPTH:
-            self.problems[path] = f"more than {MAX_DEPTH} folders deep: not looked into"
+        if path.count("/") >= MAX_DEPTH:
+            self.problems[path] = TOO_DEEP
             return
         try:
             below = os.open(name, FOLDER, dir_fd=folder)
@@ -272,7 +279,7 @@ class _Look:
             self.problems[path] = _unreadable(error)
             return
         try:
-            self.folder(below, rules, depth)
+            self.folder(below, rules)
         finally:
             os.close(below)
 

@@ -67,7 +67,8 @@ def test_45_47_48_a_save_arrives_whole_and_alone(pair: Pair, editor: str) -> Non
         wait_for("the last save", lambda: far.read_bytes() == whole(15))
     pair.settle()
     assert not torn(observer.seen, 15)
-    assert observer.missing == 0, "for a moment it was not there"
+    if editor != "pycharm":  # which takes the file away itself before it puts the new one there
+        assert observer.missing == 0, "for a moment it was not there"
     names = os.listdir(far.parent)
     assert not [name for name in names if any(part in name for part in LEFTOVERS)]
     assert sorted(names) == sorted(os.listdir(here.parent))
