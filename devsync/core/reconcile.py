@@ -113,7 +113,7 @@ def merge(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> Fil
     executable = local.executable
     if executable != remote.executable:
         executable = base is None or not base.executable  # one of them changed it
-    return replace(content, executable=executable)
+    return content._replace(executable=executable)
 
 
 def reconcile(
@@ -133,7 +133,7 @@ def reconcile(
     conflicts: dict[RelPath, Conflict] = {}
     unknown = {*local.problems, *remote.problems}
 
-    for path in sorted({*ancestor.region(scope), *local.leaves, *remote.leaves}):
+    for path in sorted(_differing(ancestor, local.leaves, remote.leaves, scope)):
         if unknown and within(path, unknown):
             continue
         base, here, there = ancestor.leaves.get(path), local.leaves.get(path), remote.leaves.get(path)
@@ -163,6 +163,20 @@ def reconcile(
     )
 
 
+def _differing(
+    ancestor: Ancestor,
+    local: Mapping[RelPath, Leaf],
+    remote: Mapping[RelPath, Leaf],
+    scope: Collection[RelPath] | None,
+) -> set[RelPath]:
+    """The paths where one of the three is unlike another: few, however many there are."""
+    agreed = ancestor.leaves
+    found = {path for path, leaf in local.items() if not leaf == agreed.get(path) == remote.get(path)}
+    found.update(path for path in remote if path not in local)
+    found.update(path for path in ancestor.region(scope) if path not in local)
+    return found
+
+
 def _wanted(base: Leaf | None, here: Leaf | None, there: Leaf | None, mode: Mode) -> Leaf | Conflict | None:
     if mode is Mode.MIRROR:
         return here
@@ -183,15 +197,17 @@ def _kind(base: Leaf | None, here: Leaf | None, there: Leaf | None) -> str:
 
 def _entangled(side: Snapshot, changes: Mapping[RelPath, Change]) -> set[RelPath]:
     """The paths at which `changes` would put a leaf where a folder stays, or below a leaf that stays."""
+    created = [path for path, change in changes.items() if change.new is not None]
+    if not created:
+        return set()
     after = {path for path in side.leaves if path not in changes}
-    after.update(path for path, change in changes.items() if change.new is not None)
+    after.update(created)
     folders: set[RelPath] = set()
     for path in [*after, *side.problems]:
         for parent in parents(path):
             if parent in folders:
                 break
             folders.add(parent)
-    created = [path for path, change in changes.items() if change.new is not None]
     found = {path for path in created if path in folders}
     for path in created:
         found.update(parent for parent in parents(path) if parent in after)

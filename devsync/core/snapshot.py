@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 RelPath = str
 """A path below the root: '/' between names, no empty name, no '.' and no '..'. Bytes that are no
@@ -21,8 +21,9 @@ WRITING = "still being written"
 """The problem of a look that passes by itself."""
 
 
-@dataclass(frozen=True)
-class File:
+# There is one leaf for each file of a project: tuples are smaller than objects with attributes, and
+# compare faster. A file is never equal to a link, since the two differ in length.
+class File(NamedTuple):
     """A regular file: its content by digest, its size in bytes, its executable bit."""
 
     digest: Digest
@@ -30,8 +31,7 @@ class File:
     executable: bool = False
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """A symbolic link, by the text of its target."""
 
     target: str
@@ -55,8 +55,7 @@ class Snapshot:
     skipped: Mapping[RelPath, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """Make `new` of `path`. `old` is the precondition: what must be there at that moment."""
 
     path: RelPath
@@ -64,8 +63,7 @@ class Change:
     new: Leaf | None
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a change. `now` is what is at the path after it; unknown where `problem` says so.
 
     done: the change was made (or was there already). Not done and no problem: the precondition did
@@ -129,11 +127,18 @@ class Ancestor:
         else:
             self.leaves[path] = leaf
 
+    def share(self, leaves: Mapping[RelPath, Leaf]) -> None:
+        """Hold the objects of `leaves` where they are equal to what was agreed on: one for two."""
+        agreed = self.leaves
+        for path, leaf in leaves.items():
+            if agreed.get(path) == leaf:
+                agreed[path] = leaf
+
     def region(self, scope: Iterable[RelPath] | None) -> Iterable[RelPath]:
         """The agreed paths that are in `scope` or below it; all of them if there is no scope."""
         chosen: set[RelPath] = set() if scope is None else set(scope)
         if scope is None or ROOT in chosen:
-            return list(self.leaves)
+            return self.leaves.keys()
         found: set[RelPath] = set()
         for path in chosen:
             if path in self.leaves:

@@ -62,7 +62,7 @@ def _merge_takes_local(ancestor: Leaf | None, local: Leaf | None, remote: Leaf |
 
 def _merge_drops_the_bit(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> File | None:
     merged = merge(ancestor, local, remote)
-    return replace(merged, executable=False) if merged is not None else None
+    return merged._replace(executable=False) if merged is not None else None
 
 
 def _merge_of_one_change_each(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> File | None:
@@ -100,7 +100,7 @@ def _half_of_it(self: Plan, direction: Direction) -> Plan:
 
 def _clobber(*args: object, **kwargs: object) -> Plan:
     plan = reconcile(*args, **kwargs)  # type: ignore[arg-type]  # passed through as they come
-    return replace(plan, to_local=tuple(replace(change, old=B) for change in plan.to_local))
+    return replace(plan, to_local=tuple(change._replace(old=B) for change in plan.to_local))
 
 
 def _never_agree(*args: object, **kwargs: object) -> Plan:

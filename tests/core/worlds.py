@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
@@ -14,7 +14,7 @@ from devsync.core.snapshot import Ancestor, Change, File, Leaf, Link, RelPath, S
 Tree = Mapping[RelPath, Leaf]
 
 A, B, C = (File(letter * 64, size) for letter, size in (("a", 1), ("b", 22), ("c", 333)))
-AX, BX = replace(A, executable=True), replace(B, executable=True)
+AX, BX = A._replace(executable=True), B._replace(executable=True)
 LINK = Link("elsewhere")
 
 
