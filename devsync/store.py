@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from devsync.core.snapshot import Ancestor, Change, Digest, Leaf, RelPath, from_json, to_json
+from devsync.core.snapshot import Ancestor, Change, File, Leaf, RelPath, from_json, to_json
 from devsync.ports import DevsyncError
 
 SCHEMA = 1
@@ -26,16 +26,21 @@ CREATE TABLE digest (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode I
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
-Signature = tuple[int, int, int, int]
-"""A file's size in bytes, mtime and ctime in nanoseconds around its inode: (size, mtime, inode, ctime)."""
+Known = tuple[File, int, int, int]
+"""What a file is, and the stamps for which that holds: mtime in nanoseconds, inode, ctime in nanoseconds."""
 
 
 class Store:
-    """The memory of one project. Every method that writes is one durable transaction."""
+    """The memory of one project. Every method that writes is one durable transaction.
+
+    What stays in memory for each file is there once: the paths and leaves of `digests` are the objects
+    of `ancestor`, which is read from the disk once and is the same object each time.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file or make it (0600). Raises DevsyncError if it cannot be used as it is."""
         self._path = path
+        self._ancestor: Ancestor | None = None
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
@@ -64,10 +69,12 @@ class Store:
             self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
 
     def ancestor(self) -> Ancestor:
-        """What both sides last agreed on."""
-        rows = self._read("SELECT path, leaf FROM ancestor")
-        found = ((os.fsdecode(path), self._leaf(text)) for path, text in rows)
-        return Ancestor({path: leaf for path, leaf in found if leaf is not None})
+        """What both sides last agreed on; `settle` keeps it up to date."""
+        if self._ancestor is None:
+            rows = self._read("SELECT path, leaf FROM ancestor")
+            found = ((os.fsdecode(path), self._leaf(text)) for path, text in rows)
+            self._ancestor = Ancestor({path: leaf for path, leaf in found if leaf is not None})
+        return self._ancestor
 
     def intents(self) -> list[tuple[str, Change]]:
         """The changes that were begun and not seen to end: (side, change)."""
@@ -79,7 +86,7 @@ class Store:
 
     def begin(self, side: str, changes: Iterable[Change]) -> None:
         """Record that these changes are about to be made on `side`."""
-        rows = [(side, os.fsencode(c.path), _text(c.old), _text(c.new)) for c in changes]
+        rows = ((side, os.fsencode(c.path), _text(c.old), _text(c.new)) for c in changes)
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?)", rows)
 
@@ -87,41 +94,56 @@ class Store:
         self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Iterable[tuple[str, RelPath]] = ()
     ) -> None:
         """Both sides agree on these leaves now, and these intents (side, path) have ended."""
-        gone = [(os.fsencode(path),) for path, leaf in agreed if leaf is None]
-        kept = [(os.fsencode(path), _text(leaf)) for path, leaf in agreed if leaf is not None]
+        gone = ((os.fsencode(path),) for path, leaf in agreed if leaf is None)
+        kept = ((os.fsencode(path), _text(leaf)) for path, leaf in agreed if leaf is not None)
         with self._transaction():
             self._db.executemany("DELETE FROM ancestor WHERE path = ?", gone)
             self._db.executemany("INSERT OR REPLACE INTO ancestor VALUES (?, ?)", kept)
             self._db.executemany(
                 "DELETE FROM intent WHERE side = ? AND path = ?",
-                [(side, os.fsencode(path)) for side, path in ended],
+                ((side, os.fsencode(path)) for side, path in ended),
             )
+        if self._ancestor is not None:
+            for path, leaf in agreed:
+                self._ancestor.set(path, leaf)
 
     def forget(self) -> None:
         """Start from nothing: no ancestor, no intents. Both sides will be compared anew."""
+        self._ancestor = None
         with self._transaction():
             self._db.execute("DELETE FROM ancestor")
             self._db.execute("DELETE FROM intent")
 
-    def digests(self) -> dict[RelPath, tuple[Signature, Digest]]:
-        """The digests of local files, each with the signature that it holds for."""
-        rows = self._read("SELECT path, size, mtime, inode, ctime, digest FROM digest")
-        return {os.fsdecode(row[0]): ((row[1], row[2], row[3], row[4]), row[5]) for row in rows}
+    def digests(self) -> dict[RelPath, Known]:
+        """What is known of local files without reading them. The executable bit is not among it."""
+        leaves = self.ancestor().leaves
+        paths = {path: path for path in leaves}
+        known: dict[RelPath, Known] = {}
+        for name, size, mtime, inode, ctime, digest in self._read(
+            "SELECT path, size, mtime, inode, ctime, digest FROM digest"
+        ):
+            path = os.fsdecode(name)
+            leaf = leaves.get(path)
+            if not isinstance(leaf, File) or (leaf.digest, leaf.size) != (digest, size):
+                leaf = File(digest, size)
+            known[paths.get(path, path)] = (leaf, mtime, inode, ctime)
+        return known
 
-    def remember_digests(
-        self, changed: Mapping[RelPath, tuple[Signature, Digest]], gone: Collection[RelPath] = ()
-    ) -> None:
-        """Keep these digests, and forget the paths in `gone`."""
+    def remember_digests(self, changed: Mapping[RelPath, Known], gone: Collection[RelPath] = ()) -> None:
+        """Keep what is known of these files, and forget the paths in `gone`."""
         with self._transaction():
-            self._db.executemany("DELETE FROM digest WHERE path = ?", [(os.fsencode(path),) for path in gone])
+            self._db.executemany("DELETE FROM digest WHERE path = ?", ((os.fsencode(path),) for path in gone))
             self._db.executemany(
                 "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?, ?, ?)",
-                [(os.fsencode(path), *signature, digest) for path, (signature, digest) in changed.items()],
+                (
+                    (os.fsencode(path), file.size, *stamps, file.digest)
+                    for path, (file, *stamps) in changed.items()
+                ),
             )
 
     def fact(self, name: str) -> str | None:
         """A remembered value, or None."""
-        rows = self._read("SELECT value FROM fact WHERE name = ?", name)
+        rows = list(self._read("SELECT value FROM fact WHERE name = ?", name))
         return str(rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: str) -> None:
@@ -144,13 +166,15 @@ class Store:
                 if self._db.in_transaction:  # a full disk has rolled it back already
                     self._db.execute("ROLLBACK")
         except sqlite3.Error as error:
+            self._ancestor = None  # nobody can tell which of the two is right: the disk is asked again
             raise DevsyncError(
                 f"cannot write the project's memory: {self._path}: {error}", hint="is the disk full?"
             ) from error
 
-    def _read(self, query: str, *values: str) -> list[Any]:
+    def _read(self, query: str, *values: str) -> Iterator[Any]:
+        """The rows, one by one: there may be very many."""
         try:
-            return self._db.execute(query, values).fetchall()
+            yield from self._db.execute(query, values)
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 

@@ -8,7 +8,7 @@ import os
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection
 from typing import Tuple  # noqa: UP035 (as below)
 
 from devsync.core.snapshot import WRITING, Digest, File, Leaf, Link, RelPath
@@ -16,6 +16,9 @@ from devsync.replica.walk import Blocked
 
 Signature = Tuple[int, int, int, int]  # noqa: UP006 (an alias is evaluated: Python 3.8)
 """(size, mtime in ns, inode, ctime in ns): as long as it is the same, so is the content."""
+
+Known = Tuple[File, int, int, int]  # noqa: UP006 (as above)
+"""(what the file is, mtime in ns, inode, ctime in ns): flat, since there is one for each file."""
 
 RACY = 2_000_000_000
 """A stamp this young, in ns, may stand for two contents (git's racy rule): not remembered."""
@@ -54,13 +57,14 @@ def signature(info: os.stat_result) -> Signature:
 class Digests:
     """The digests that are known, by path, and what has changed in them since somebody asked."""
 
-    def __init__(self, known: Mapping[RelPath, tuple[Signature, Digest]] | None = None) -> None:
-        self.known: dict[RelPath, tuple[Signature, Digest]] = dict(known or {})
+    def __init__(self, known: dict[RelPath, Known] | None = None) -> None:
+        """`known` is taken over, not copied."""
+        self.known: dict[RelPath, Known] = {} if known is None else known
         self._changed: set[RelPath] = set()
 
     def pack(self) -> bytes:
         """Everything that is known, as `unpack` takes it."""
-        rows = [[path, *seen, digest] for path, (seen, digest) in self.known.items()]
+        rows = [[path, file.size, *stamps, file.digest] for path, (file, *stamps) in self.known.items()]
         return zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1)
 
     @staticmethod
@@ -70,27 +74,21 @@ class Digests:
             rows = json.loads(zlib.decompress(data))
             return Digests(
                 {
-                    path: ((size, mtime, node, ctime), digest)
+                    path: (File(digest, size), mtime, node, ctime)
                     for path, size, mtime, node, ctime, digest in rows
                 }
             )
         except (ValueError, TypeError, zlib.error):
             return Digests()
 
-    def learn(self, path: RelPath, seen: Signature, digest: Digest, before: int) -> None:
-        """Remember a digest unless its stamp is too young at the look that began at `before` (ns)."""
-        if seen[3] < before - RACY:
-            self.known[path] = (seen, digest)
-            self._changed.add(path)
-
-    def forget_all_but(self, paths: Iterable[RelPath]) -> None:
+    def forget_all_but(self, paths: Collection[RelPath]) -> None:
         """Forget the paths that a look at everything has not seen."""
-        gone = self.known.keys() - paths
+        gone = [path for path in self.known if path not in paths]
         for path in gone:
             del self.known[path]
-        self._changed |= gone
+        self._changed.update(gone)
 
-    def take_changes(self) -> tuple[dict[RelPath, tuple[Signature, Digest]], set[RelPath]]:
+    def take_changes(self) -> tuple[dict[RelPath, Known], set[RelPath]]:
         """What was learnt and what was forgotten since the last call, for whoever keeps it on a disk."""
         changed = {path: self.known[path] for path in self._changed if path in self.known}
         gone = self._changed - changed.keys()
@@ -102,12 +100,18 @@ class Digests:
         seen = signature(info)
         executable = bool(info.st_mode & stat.S_IXUSR)
         remembered = self.known.get(path)
-        if remembered is not None and remembered[0] == seen:
-            return File(remembered[1], seen[0], executable)
+        if remembered is not None and remembered[1:] == seen[1:] and remembered[0].size == seen[0]:
+            file = remembered[0]
+            if file.executable != executable:  # which is not kept on the disk
+                file = file._replace(executable=executable)
+                self.known[path] = (file, *seen[1:])
+            return file
         before = time.time_ns()
-        digest = read_digest(folder, name, seen)
-        self.learn(path, seen, digest, before)
-        return File(digest, seen[0], executable)
+        file = File(read_digest(folder, name, seen), seen[0], executable)
+        if seen[3] < before - RACY:
+            self.known[path] = (file, *seen[1:])
+            self._changed.add(path)
+        return file
 
     def look(self, folder: int, name: str, path: RelPath) -> Leaf | None:
         """What is there now. IsFolder, Special or Busy if it is no leaf; OSError."""
