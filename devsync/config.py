@@ -128,6 +128,10 @@ class SyncConfig:
     max_deletions: float = setting(
         schema.SHARE, "10%", "of a side in 10 minutes (and over 50 files): devsync halts and asks"
     )
+    max_file: int = setting(schema.SIZE, "2GiB", "a new file that is larger is held back until it is allowed")
+    max_arrivals: int = setting(
+        schema.SIZE, "10GiB", "of new files in 10 minutes (or 80,000 of them): they are held back, too"
+    )
     allow_secrets: tuple[str, ...] = setting(
         schema.TEXTS, [], "paths that look like credentials, mirrored all the same"
     )

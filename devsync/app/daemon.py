@@ -15,7 +15,7 @@ from pathlib import Path
 
 from devsync import __version__
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, claimant, guard, open_remote
+from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote
 from devsync.config import Config
 from devsync.core.idle import Policy
 from devsync.core.ignore import Rules
@@ -71,12 +71,13 @@ def run_daemon(
     ready_fd: int | None,
     accept_host_key: str | None,
     accept_deletions: bool,
+    accept_arrivals: bool,
     rejoin: bool,
     take_over: bool,
 ) -> None:
     """Be the project's daemon until SIGTERM or `devsync stop`. `ready_fd` is told how the start went."""
     state = state_dir(config.root, environ)
-    permission = Permission(accept_deletions, rejoin, take_over)
+    permission = Permission(accept_deletions, rejoin, take_over, accept_arrivals)
     try:
         daemon = _Daemon(config, state, environ, accept_host_key, permission)
     except DevsyncError as error:
@@ -153,6 +154,7 @@ class _Daemon:
                 Mode(self._config.sync.mode),
                 self._config.sync.max_deletions,
                 guard(self._config.sync.allow_secrets, rules),
+                arrivals(self._config.sync, rules),
                 self._config.trash.keep,
                 self._config.trash.size,
                 claimant(root),

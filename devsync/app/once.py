@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, claimant, guard, open_remote
+from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote
 from devsync.config import Config
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
+from devsync.daemon.guard import summed
 from devsync.daemon.lock import ProjectLock
 from devsync.daemon.sync import MARK, ROUNDS
 from devsync.daemon.tasks import TASKS
@@ -60,11 +61,12 @@ def synchronise_once(
     dry_run: bool,
     accept_host_key: str | None,
     accept_deletions: bool,
+    accept_arrivals: bool,
     rejoin: bool,
     take_over: bool,
 ) -> Once:
     """One synchronisation in one direction, with no daemon. The machine must run."""
-    permission = Permission(accept_deletions, rejoin, take_over)
+    permission = Permission(accept_deletions, rejoin, take_over, accept_arrivals)
     with _opened(config, environ, accept_host_key, permission) as engine:
         progress("comparing both sides")
         return _bring_over(engine, Direction(direction), permission, dry_run)
@@ -109,6 +111,7 @@ def _opened(
             meter=_NoMeter(),
             clock=time.monotonic,
             guard=guard(config.sync.allow_secrets, rules),
+            arrivals=arrivals(config.sync, rules),
             claimant=claimant(config.root),
         )
         engine.identify(permission)
@@ -117,7 +120,7 @@ def _opened(
 
 def _bring_over(engine: Engine, direction: Direction, permission: Permission, dry_run: bool) -> Once:
     if dry_run:
-        plan = engine.look(None, None).only(direction)
+        plan = engine.look(None, None, permission).only(direction)
         return _once(engine, direction, True, _changes(plan), engine.unknown)
     done: dict[RelPath, dict[str, str]] = {}
     for _ in range(ROUNDS):
@@ -138,7 +141,7 @@ def _once(
     problems: Mapping[RelPath, str],
 ) -> Once:
     conflicts = tuple(sorted(engine.conflicts))
-    return Once(direction.value, dry_run, changes, conflicts, dict(problems), dict(engine.held))
+    return Once(direction.value, dry_run, changes, conflicts, dict(problems), summed(engine.held))
 
 
 def _changes(plan: Plan) -> list[dict[str, str]]:

@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devsync.config import Config
+from devsync.config import Config, SyncConfig
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import RelPath, Snapshot
+from devsync.daemon.arrivals import Arrivals, Limits
 from devsync.daemon.forwarding import Forwarding
 from devsync.daemon.guard import Guard
 from devsync.ports import Address, Connection, Halted, Machine, Replica, Sftp
@@ -111,6 +112,11 @@ def guard(allowed: Sequence[str], project: ProjectRules) -> Guard:
     """Holds credentials back, except in the paths that these patterns, as in .gitignore, name."""
     rules = Rules(own=tuple(patterns_to_rules(allowed)))
     return Guard(lambda path: not rules.visible(path, is_folder=False), project.tracked)
+
+
+def arrivals(sync: SyncConfig, project: ProjectRules) -> Arrivals:
+    """Holds back what is new and more than the configuration lets pass unasked."""
+    return Arrivals(Limits(sync.max_file, sync.max_arrivals), project.tracked)
 
 
 class _OnConnection(Forwarding):

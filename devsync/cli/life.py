@@ -13,7 +13,7 @@ from devsync.cli.options import json_option, timeout_option
 from devsync.daemon.client import Client
 from devsync.ports import DevsyncError, Unavailable
 
-PERMISSIONS = ("accept_host_key", "accept_deletions", "rejoin", "take_over")
+PERMISSIONS = ("accept_host_key", "accept_deletions", "accept_arrivals", "rejoin", "take_over")
 """What the user may allow, as `start`, `push` and `pull` name it."""
 
 

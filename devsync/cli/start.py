@@ -35,6 +35,7 @@ UNREACHABLE = 20.0
     help="Trust the machine's host key if it is unknown; a changed one is refused all the same.",
 )
 @click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions.")
+@click.option("--accept-arrivals", is_flag=True, help="Let come what was held back for its size or number.")
 @click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing.")
 @click.option("--take-over", is_flag=True, help="Take the folders from another devsync, which then stops.")
 @click.option("--ready-fd", type=int, hidden=True)

@@ -22,6 +22,7 @@ def _options(command: Any) -> Any:
         json_option,
         click.option("--rejoin", is_flag=True, help="Compare both sides anew, as at first; deletes nothing."),
         click.option("--take-over", is_flag=True, help="Take the folders from another devsync, which stops."),
+        click.option("--accept-arrivals", is_flag=True, help="Let come what was held for size or number."),
         click.option("--accept-deletions", is_flag=True, help="Go on after a stop for too many deletions."),
         click.option("--accept-host-key", is_flag=False, flag_value="any", metavar="[FINGERPRINT]",
                      help="Trust the machine's host key if it is unknown; a changed one is refused all the "

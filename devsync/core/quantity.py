@@ -38,6 +38,12 @@ def show_duration(seconds: float) -> str:
     return f"{thousandths}ms" if thousandths else "0s"
 
 
+def show_size(count: int) -> str:
+    """Bytes for people, three digits or so: `40GiB`, `1.52MiB`, `12B`."""
+    unit = next((unit for unit in reversed(BYTES) if count >= BYTES[unit]), "B")
+    return f"{round(count / BYTES[unit], 2):.4g}{unit}"
+
+
 def _measure(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
     match = _NUMBER.fullmatch(text)
     if match is None:

@@ -6,13 +6,13 @@ Owned by one thread, and with it the replicas and the memory that it is given.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import chain
 from typing import Protocol
 
 from devsync.core.names import Named, unfit
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
-from devsync.core.safety import Deletions, emptied, storm, vanishing
+from devsync.core.safety import Deletions, emptied
 from devsync.core.snapshot import (
     ROOT,
     WRITING,
@@ -26,13 +26,18 @@ from devsync.core.snapshot import (
     parents,
     within,
 )
+from devsync.daemon.arrivals import Arrivals
 from devsync.daemon.guard import Guard
 from devsync.daemon.identity import Pairing
 from devsync.daemon.keeping import prune
+from devsync.daemon.storms import LOCAL as LOCAL  # noqa: PLC0414 (an engine has sides)
+from devsync.daemon.storms import REMOTE as REMOTE  # noqa: PLC0414
+from devsync.daemon.storms import Storms
 from devsync.daemon.transfer import SMALL, Meter, Metered, contents, needs_content
 from devsync.ports import Halted, Replica
 
-LOCAL, REMOTE = "local", "remote"
+MET = "met"
+"""The fact under which the store keeps that both sides have been brought together as a whole."""
 
 
 class Memory(Protocol):
@@ -52,16 +57,16 @@ class Memory(Protocol):
 @dataclass(frozen=True)
 class Permission:
     """What the user allows for once: many deletions; a meeting of sides that do not know each other; to
-    take the folders from another devsync."""
+    take the folders from another devsync; what was held back for its size or number."""
 
     deletions: bool = False
     rejoin: bool = False
     take_over: bool = False
+    arrivals: bool = False
 
     def __or__(self, other: Permission) -> Permission:
         """What either of the two allows."""
-        deletions, rejoin = self.deletions or other.deletions, self.rejoin or other.rejoin
-        return Permission(deletions, rejoin, self.take_over or other.take_over)
+        return Permission(*(mine or its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Engine:
         clock: Callable[[], float],
         deletions: dict[str, Deletions] | None = None,
         guard: Guard | None = None,
+        arrivals: Arrivals | None = None,
         claimant: str = "another devsync",
     ) -> None:
         """`explain` names the paths that git has deleted locally since the last full cycle.
@@ -110,10 +116,10 @@ class Engine:
         self._memory, self._local, self._remote = memory, local, remote
         self.sides: Mapping[str, Replica] = {LOCAL: local, REMOTE: remote}
         self._naming = {side: one.naming() for side, one in self.sides.items() if isinstance(one, Named)}
-        self._mode, self._max_deletions = mode, max_deletions
-        self._explain, self._meter, self._clock, self._guard = explain, meter, clock, guard
-        self._deletions = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
-        self._counted: frozenset[RelPath] = frozenset()  # this cycle's deletions that nobody explained
+        self._mode, self._meter, self._clock = mode, meter, clock
+        self._guard, self._arrivals = guard, arrivals
+        known = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
+        self._storms = Storms(max_deletions, explain, clock, known)
         self._pairing = Pairing(memory, local, remote, claimant, clock)
         self.beat = self._pairing.beat
         self._intents = memory.intents()
@@ -131,6 +137,7 @@ class Engine:
         self._pairing.enter(agreed=agreed, rejoin=rejoin, take_over=permission.take_over)
         if rejoin:
             self._memory.forget()
+            self._memory.set_fact(MET, "")
             self.ancestor, self._intents = Ancestor(), []
         self._pairing.mark(anew=permission.rejoin)
 
@@ -144,7 +151,12 @@ class Engine:
 
     # ------------------------------------------------------------ a cycle
 
-    def look(self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None) -> Plan:
+    def look(
+        self,
+        local: Collection[RelPath] | None,
+        remote: Collection[RelPath] | None,
+        permission: Permission | None = None,
+    ) -> Plan:
         """Look at the hinted paths (None: everything) and say what is to be done.
 
         Where only the local side was hinted, the machine is presumed to hold what was agreed on: the
@@ -168,7 +180,8 @@ class Engine:
         if self._intents:
             self._recover({LOCAL: here, REMOTE: there})
         plan = reconcile(self.ancestor, here, there, self._mode, scope)
-        plan = self._hold(plan.holding(self._unfit(plan, here, there)))
+        plan = plan.holding(self._unfit(plan, here, there))
+        plan = self._hold(plan, scope is None, bool(permission and permission.arrivals))
         for known in (self.conflicts, self.held):
             for path in [path for path in known if scope is None or within(path, scope)]:
                 del known[path]
@@ -185,10 +198,12 @@ class Engine:
         permission: Permission | None = None,
     ) -> Result:
         """Look, and do what is to be done in `direction`. Raises Halted, with nothing applied."""
-        plan = self.look(local, remote).only(direction)
+        plan = self.look(local, remote, permission).only(direction)
         unknown = dict(self.unknown)
-        self._counted = self._stop_storms(plan, bool(permission and permission.deletions))
+        self._storms.judge(plan, len(self.ancestor), bool(permission and permission.deletions))
         result = self.carry_out(plan)
+        if local is None and remote is None and direction is Direction.BOTH and result.complete:
+            self._remember_meeting()
         return replace(result, problems={**unknown, **result.problems})
 
     def carry_out(self, plan: Plan) -> Result:
@@ -212,8 +227,18 @@ class Engine:
                 reasons.update(unfit(self._naming[side], present, changes))
         return reasons
 
-    def _hold(self, plan: Plan) -> Plan:
+    def _remember_meeting(self) -> None:
+        if not self._memory.fact(MET):
+            self._memory.set_fact(MET, "yes")
+
+    def _hold(self, plan: Plan, everything: bool, allowed: bool) -> Plan:
         """Leave out what shall not travel."""
+        if self._arrivals is not None and allowed:
+            self._arrivals.allow()
+        elif self._arrivals is not None:
+            first = not self._memory.fact(MET)
+            known, now = self.ancestor.leaves, self._clock()
+            plan = plan.holding(self._arrivals.held(plan, known, now, first=first, everything=everything))
         if self._guard is None:
             return plan
         leaving = [change for change in plan.to_remote if needs_content(change)]
@@ -270,29 +295,6 @@ class Engine:
                 agreed[change.path] = None
         self._settle(list(agreed.items()), [(side, change.path) for side, change in seen])
         self._intents = [(side, change) for side, change in self._intents if change.path in hidden]
-
-    def _stop_storms(self, plan: Plan, allowed: bool) -> frozenset[RelPath]:
-        """Raises Halted for too many deletions; else those that count when the next ones are judged."""
-        counted: set[RelPath] = set()
-        for side, changes in ((LOCAL, plan.to_local), (REMOTE, plan.to_remote)):
-            gone = [] if allowed else vanishing(changes)
-            explained = frozenset(self._explain() if gone and side == REMOTE else ())
-            counted.update(path for path in gone if path not in explained)
-            why = storm(
-                gone,
-                explained,
-                earlier=self._deletions[side],
-                now=self._clock(),
-                files=len(self.ancestor),
-                share=self._max_deletions,
-            )
-            if why:
-                other = "here" if side == REMOTE else "on the machine"
-                raise Halted(
-                    f"{why} on the {side} side, because they are gone {other}",
-                    hint="bring them back; or let them go with: devsync start --accept-deletions",
-                )
-        return frozenset(counted)
 
     # ------------------------------------------------------------ doing it
 
@@ -355,10 +357,7 @@ class Engine:
             return []
         replica = self._local if side == LOCAL else self._remote
         outcomes = replica.apply(changes)
-        gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(
-            vanishing(changes), self._counted
-        )
-        self._deletions[side] = self._deletions[side].plus(self._clock(), len(gone))
+        self._storms.note(side, changes, outcomes)
         return [(side, change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
 
     def _conclude(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from os.path import commonpath
 
 from devsync.core import secrets
 from devsync.core.snapshot import Change, Digest, File, Leaf, RelPath
@@ -10,6 +11,9 @@ from devsync.ports import ContentChanged, Replica
 
 MANY = 100
 """So many contents that git is asked before they are looked at, not after a find."""
+
+FEW = 10
+"""So many paths that are held back for one reason are named one by one."""
 
 
 def _nothing() -> Collection[RelPath]:
@@ -70,6 +74,20 @@ def _by_content(changes: Iterable[Change], local: Replica) -> dict[RelPath, str]
     local.supply([*{file.digest: (path, file) for path, file in files.items()}.values()], heads)
     found = {digest: secrets.by_content(head) for digest, head in heads.taken.items()}
     return {path: reason for path, file in files.items() if (reason := found.get(file.digest, ""))}
+
+
+def summed(held: Mapping[RelPath, str]) -> dict[RelPath, str]:
+    """The same for people: many paths with one reason are one line, under the folder that holds them all."""
+    alike: dict[str, list[RelPath]] = {}
+    for path, why in held.items():
+        alike.setdefault(why, []).append(path)
+    few: dict[RelPath, str] = {}
+    for why, paths in alike.items():
+        if len(paths) > FEW:
+            few[commonpath([path.rpartition("/")[0] for path in paths]) + "/"] = why
+        else:
+            few.update(dict.fromkeys(paths, why))
+    return few
 
 
 class _Heads:

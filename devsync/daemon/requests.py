@@ -26,6 +26,9 @@ from devsync.ports import Connection, DevsyncError, Misuse, Terminal, Unavailabl
 PATIENCE = 0.25
 """Seconds between two events of `follow` at least while facts change quickly."""
 
+PERMISSIONS = ("accept_deletions", "rejoin", "take_over", "accept_arrivals")
+"""What `start` may allow, in the order of Permission."""
+
 LOOK_UP = 0.5
 """Seconds after which somebody who waits looks whether there still is hope."""
 
@@ -151,7 +154,7 @@ class _Requests:
         facts = self._parts.board.read()
         if args.get("accept_host_key"):
             self._parts.accept_host_key(str(args["accept_host_key"]))
-        allowed = (bool(args.get(name)) for name in ("accept_deletions", "rejoin", "take_over"))
+        allowed = (bool(args.get(name)) for name in PERMISSIONS)
         permission = Permission(*allowed)
         beyond = facts.sync.synchronised
         if state(facts) == "watching" and permission == Permission():

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from devsync.core.reconcile import Mode
 from devsync.core.safety import Deletions
 from devsync.core.snapshot import ROOT, WRITING, RelPath, within
+from devsync.daemon.arrivals import Arrivals
 from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
-from devsync.daemon.guard import Guard
+from devsync.daemon.guard import Guard, summed
 from devsync.daemon.identity import BEAT
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
 from devsync.daemon.keeping import DAY, prune
@@ -79,6 +80,7 @@ class SyncPolicy:
     mode: Mode
     max_deletions: float
     guard: Guard | None = None
+    arrivals: Arrivals | None = None
     keep: float = 30 * DAY
     keep_size: int = 5 << 30
     claimant: str = "another devsync"
@@ -167,6 +169,7 @@ class SyncLoop:
             meter=self,
             clock=self._clock.monotonic,
             guard=self._policy.guard,
+            arrivals=self._policy.arrivals,
             deletions=self._deletions,
             claimant=self._policy.claimant,
         )
@@ -254,15 +257,16 @@ class SyncLoop:
 
     def _tell(self, engine: Engine) -> None:
         """Say what the engine knows by now; what it has begun to hold back is logged once."""
-        for path, why in engine.held.items():
+        shown = summed(engine.held)
+        for path, why in shown.items():
             if path not in self._held:
                 log.warning("%s: %s", ascii(path), why)
-        self._held = dict(engine.held)
+        self._held = shown
         self._post(
             files=len(engine.ancestor),
             in_flight=0,
             conflicts=len(engine.conflicts),
-            held=len(self._held),
+            held=len(engine.held),
         )
 
     def _mark(self) -> None:

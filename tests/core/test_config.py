@@ -68,6 +68,7 @@ def test_the_defaults(world: World) -> None:
     assert found.ssh.known_hosts is None
     assert (found.sync.path, found.sync.mode, found.sync.ignore) == ("~/work/my-model", "two-way", ())
     assert (found.sync.settle, found.sync.max_deletions, found.sync.allow_secrets) == (0.02, 0.1, ())
+    assert (found.sync.max_file, found.sync.max_arrivals) == (2 << 30, 10 << 30)
     assert found.tunnels == (TunnelConfig(8888, 8888),)
     assert found.idle == IdleConfig(2700.0, 300.0, 30.0)
     assert found.failsafe.lease == 3 * 3600
