@@ -58,22 +58,27 @@ class Tree:
         self.digests = digests if digests is not None else Digests()
         self._step = step
         self.claimed: owner.Claim | None = None
+        self._undigested: set[RelPath] = set()
+        """What was found by looks of late, and is not among the digests that are known."""
 
     def scan(self, rules: Rules, scope: Collection[RelPath] | None = None) -> Snapshot:
         """Look at the paths in `scope` and below them, or at everything."""
         self.beat()
         root = open_root(self.root)
         try:
-            look = _Look(root, rules, self.digests, self._step)
+            look = _Look(root, rules, self.digests, self._undigested, self._step)
             if scope is None or ROOT in scope:
                 look.folder(root, rules.top())
+                look.doubt_what_is_gone()
                 look.settle()
+                self._undigested.clear()
                 if not look.problems:
                     self.digests.forget_all_but(look.leaves)
             else:
                 for path in _outermost(scope):
                     look.at(path)
                 look.settle()
+            self._undigested.update(path for path in look.leaves if path not in self.digests.known)
             return Snapshot(look.leaves, look.problems, look.skipped)
         finally:
             os.close(root)
@@ -182,27 +187,55 @@ def _outermost(scope: Collection[RelPath]) -> Iterator[RelPath]:
 class _Look:
     """One scan: fills `leaves`, `problems` and `skipped`."""
 
-    def __init__(self, root: int, rules: Rules, digests: Digests, step: Step) -> None:
+    def __init__(
+        self, root: int, rules: Rules, digests: Digests, undigested: Collection[RelPath], step: Step
+    ) -> None:
         self.leaves: dict[RelPath, Leaf] = {}
         self.problems: dict[RelPath, str] = {}
         self.skipped: dict[RelPath, str] = {}
         self._root = root
         self._rules = rules
         self._digests = digests
+        self._undigested = undigested
         self._step = step
         self._young: list[RelPath] = []
+        self._doubted: set[RelPath] = set()  # what was there before, and is waited for once
         self._until: dict[RelPath, int] = {}  # until when each of them is waited for, in ns
 
     def settle(self) -> None:
         """Look at what was changed a moment ago, now that it had time to be written to its end.
 
-        Editors empty a file and write it anew; what is between the two is nobody's content.
+        Editors empty a file and write it anew, or take it away and put a new one there; what is between
+        the two is nobody's content, and nobody's deletion.
         """
         while self._young:
             time.sleep(QUIET / 1e9)
             young, self._young = self._young, []
             for path in young:
-                self.at(path)
+                if path not in self._doubted or self._shows(path):
+                    self.at(path)
+
+    def _shows(self, path: RelPath) -> bool:
+        """Whether there may be something by now: one call of the system, for git deletes by thousands."""
+        try:
+            os.stat(path, dir_fd=self._root, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError):
+            pass
+        return True
+
+    def doubt_what_is_gone(self) -> None:
+        """What this look at everything misses is looked at again after the quiet time."""
+        gone = (self._digests.known.keys() | self._undigested) - self.leaves.keys() - self._until.keys()
+        for path in gone:
+            if not within(path, self.problems):
+                self._doubt(path)
+
+    def _doubt(self, path: RelPath) -> None:
+        if path not in self._doubted and (path in self._undigested or path in self._digests.known):
+            self._doubted.add(path)
+            self._young.append(path)
 
     def at(self, path: RelPath) -> None:
         """Look at one path and below it. What an ignored folder holds, or no folder, is not there."""
@@ -222,7 +255,11 @@ class _Look:
             return
         try:
             with parent(self._root, path) as (folder, _):
-                info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                try:
+                    info = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                except FileNotFoundError:
+                    self._doubt(path)
+                    return
                 if stat.S_ISDIR(info.st_mode):
                     self._enter(folder, name, path, rules.enter(name))
                 elif rules.keeps(name):
