@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, Protocol, Union, runtime_checkable
 
 RelPath = str
 """A path below the root: '/' between names, no empty name, no '.' and no '..'. Bytes that are no
@@ -53,6 +53,14 @@ class Snapshot:
     leaves: Mapping[RelPath, Leaf]
     problems: Mapping[RelPath, str] = field(default_factory=dict)
     skipped: Mapping[RelPath, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Presumes(Protocol):
+    """A replica that looks at everything more cheaply if it is told before what is probably there."""
+
+    def presume(self, leaves: Mapping[RelPath, Leaf]) -> None:
+        """Right before a look at everything. `leaves` is kept, and asked between looks as a hint."""
 
 
 class Change(NamedTuple):

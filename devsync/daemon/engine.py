@@ -21,6 +21,7 @@ from devsync.core.snapshot import (
     File,
     Leaf,
     Outcome,
+    Presumes,
     RelPath,
     Snapshot,
     parents,
@@ -166,9 +167,13 @@ class Engine:
         if self._intents:  # only a look at everything tells what became of them
             local = remote = None
         scope = self._scope(local, remote)
+        remote = None if remote is None else self._with_conflicts(scope, remote)
+        if remote is None and isinstance(self._remote, Presumes):
+            self._remote.presume(self.ancestor.leaves)  # the machine looks at the same time
         here = self._local.scan(scope)
-        there = self._look_there(scope, None if remote is None else self._with_conflicts(scope, remote))
+        there = self._look_there(scope, remote)
         if scope is None:
+            self.ancestor.share(here.leaves)
             for side, look in ((LOCAL, here), (REMOTE, there)):
                 if emptied(self.ancestor, look):
                     raise Halted(

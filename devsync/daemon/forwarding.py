@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from devsync.core.names import Named
-from devsync.core.snapshot import Change, File, Outcome, RelPath, Snapshot
+from devsync.core.snapshot import Change, File, Outcome, Presumes, RelPath, Snapshot
 from devsync.core.version import Trash
 from devsync.ports import Replica, Rules, Staging
 
@@ -17,6 +17,8 @@ class Forwarding:
         self._replica = replica
         if isinstance(replica, Named):
             self.naming = replica.naming
+        if isinstance(replica, Presumes):
+            self.presume = replica.presume
         if isinstance(replica, Trash):
             self.versions, self.restage = replica.versions, replica.restage
             self.prune_trash = replica.prune_trash

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from devsync.core.ignore import Rules
-from devsync.core.snapshot import Leaf, RelPath, to_json
+from devsync.core.snapshot import to_json
 from devsync.replica import frames, parcel, trash, wire
 from devsync.replica.codec import openers
 from devsync.replica.digests import Digests
@@ -38,9 +38,6 @@ class Helper:
         self.stdin = stdin
         self.stdout = stdout
         self.rules = Rules()
-        self.look = 0
-        self.told: Mapping[RelPath, Leaf] = {}
-        """What the last look at everything, number `look`, has found."""
         self._tree: Tree | None = None
 
     @property
@@ -131,7 +128,7 @@ def set_rules(helper: Helper, request: Mapping[str, Any]) -> None:
 
 
 def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
-    """Look at `scope`, or at everything; of everything, only what differs from the look `known` is told."""
+    """Look at `scope`, or at everything; of everything, only the groups whose `sums` differ are told."""
     scope = wire.scope_from_json(request["scope"])
     snapshot = helper.tree.scan(helper.rules, scope)
     if scope is not None:
@@ -140,10 +137,7 @@ def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
         helper.tree.keep_digests()
     except OSError:
         pass  # a full or read-only disk: the next start reads the files again
-    told = helper.told if request["known"] == helper.look else {}
-    helper.look += 1
-    helper.told = snapshot.leaves
-    return {"look": helper.look, **wire.news_to_json(snapshot, told)}
+    return wire.news_to_json(snapshot, wire.sums_from_json(request["sums"]))
 
 
 def commit(helper: Helper, request: Mapping[str, Any]) -> Any:

@@ -29,6 +29,7 @@ TRAVELLING = (
     "devsync.replica.commit",
     "devsync.replica.tree",
     "devsync.replica.frames",
+    "devsync.replica.sums",
     "devsync.replica.wire",
     "devsync.replica.inotify",
     "devsync.replica.helper",

@@ -16,6 +16,7 @@ from devsync.replica import trash, wire
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.luggage import begin_helper, command_line
 from devsync.replica.parcels import Parcel, Parcels
+from devsync.replica.sums import deal, groups_for, sums
 
 T = TypeVar("T")
 
@@ -83,7 +84,6 @@ class RemoteReplica:
         """
         self._claimed = False
         self._given: list[Answer] = []
-        self._told: tuple[int, Mapping[RelPath, Leaf]] = (0, {})  # the last look at everything
         self.helper: HelperChannel = begin_helper(open_helper(command_line()), verbs)
         try:
             hello = self._ask("hello", root=root, create=create)
@@ -102,7 +102,9 @@ class RemoteReplica:
             self._sftp, self.helper, self._folder + b"/.devsync/tmp/", self.greeting.codecs
         )
         self._flying: Parcel | None = None
-        self._places: tuple[int, Mapping[Digest, RelPath]] = (0, {})
+        self._presumed: Mapping[RelPath, Leaf] = {}
+        self._places: Mapping[Digest, RelPath] | None = None
+        self._begun: tuple[list[list[RelPath]], Answer] | None = None  # a look at everything
 
     def _greet(self, hello: Answer, root: str) -> Greeting:
         try:
@@ -132,16 +134,20 @@ class RemoteReplica:
         wanted = sorted(scope)
         return self._judged(lambda value: wire.snapshot_from_json(value, wanted), "scan", scope=wanted)
 
+    def presume(self, leaves: Mapping[RelPath, Leaf]) -> None:
+        """Begin a look at everything, of which only what differs from `leaves` travels."""
+        self._presumed, self._places = leaves, None
+        dealt = deal(leaves, groups_for(len(leaves)))
+        self._begun = dealt, self._ask("scan", scope=None, sums=sums(leaves, dealt))
+
     def _scan_all(self) -> Snapshot:
-        """Only what differs from the look before this one travels."""
-        known, told = self._told
-        self._told = (0, {})
-        answer = self._ask("scan", scope=None, known=known)
+        if self._begun is None:
+            self.presume({})
+        assert self._begun is not None
+        (dealt, answer), self._begun = self._begun, None
         self._asked["marker"] = self._ask("marker")  # whose folder this is will be asked next
         self._settle_given()
-        look, snapshot = self._believe(lambda value: wire.news_from_json(value, told), answer.result())
-        self._told = (look, snapshot.leaves)
-        return snapshot
+        return self._believe(lambda value: wire.news_from_json(value, self._presumed, dealt), answer.result())
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         ahead: deque[tuple[File, Iterable[bytes]]] = deque()
@@ -160,16 +166,14 @@ class RemoteReplica:
         return self._flying
 
     def _place(self, file: File) -> RelPath | None:
-        """Where the machine has this content already, as far as the last look at everything tells."""
-        look, leaves = self._told
-        if self._places[0] != look:
-            holders = {
-                leaf.digest: path for path, leaf in leaves.items() if isinstance(leaf, File) and leaf.size
-            }
-            self._places = (look, holders)
-        return self._places[1].get(file.digest)
+        """Where the machine has this content already, as was presumed at the last look at everything."""
+        if self._places is None:
+            files = ((path, leaf) for path, leaf in self._presumed.items() if isinstance(leaf, File))
+            self._places = {leaf.digest: path for path, leaf in files if leaf.size}
+        return self._places.get(file.digest)
 
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
+        self._begun = None  # it was for before this
         flying, self._flying = self._flying, None
         if flying is not None:
             flying.send()

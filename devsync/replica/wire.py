@@ -21,6 +21,7 @@ from devsync.core.snapshot import (
     to_json,
     within,
 )
+from devsync.replica.sums import GROUPS_LIMIT, Sum, deal, group_of, sums
 
 TEXT_LIMIT = 500  # characters of a message for people
 
@@ -62,23 +63,42 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def news_to_json(snapshot: Snapshot, told: Mapping[RelPath, Leaf]) -> dict[str, Any]:
-    """A look at everything, for somebody who knows the leaves `told`."""
-    news = {path: leaf for path, leaf in snapshot.leaves.items() if told.get(path) != leaf}
-    gone = [path for path in told if path not in snapshot.leaves]
-    return {**snapshot_to_json(Snapshot(news, snapshot.problems, snapshot.skipped)), "gone": gone}
+def news_to_json(snapshot: Snapshot, presumed: Sequence[Sum]) -> dict[str, Any]:
+    """A look at everything, for somebody who presumes leaves with these sums: the groups that differ."""
+    dealt = deal(snapshot.leaves, len(presumed))
+    found = sums(snapshot.leaves, dealt)
+    differing = [number for number, own in enumerate(found) if own != presumed[number]]
+    news = {path: snapshot.leaves[path] for number in differing for path in dealt[number]}
+    told = snapshot_to_json(Snapshot(news, snapshot.problems, snapshot.skipped))
+    return {**told, "differing": differing}
 
 
-def news_from_json(value: Any, told: Mapping[RelPath, Leaf]) -> tuple[int, Snapshot]:
-    """The number of that look, and what it found."""
+def news_from_json(
+    value: Any, presumed: Mapping[RelPath, Leaf], dealt: Sequence[Sequence[RelPath]]
+) -> Snapshot:
+    """What a look found that was told the sums of `presumed`, dealt like this."""
     news = snapshot_from_json(value, None)
-    look, gone = value.get("look"), value.get("gone")
-    if type(look) is not int or not isinstance(gone, list) or not all(path in told for path in gone):
+    differing = value.get("differing")
+    if not isinstance(differing, list) or not all(type(number) is int for number in differing):
         raise ValueError("no news")
-    leaves = {**told, **news.leaves}
-    for path in gone:
-        leaves.pop(path, None)
-    return look, Snapshot(leaves, news.problems, news.skipped)
+    if not all(0 <= number < len(dealt) for number in differing):
+        raise ValueError("news of groups that are none")
+    told = set(differing)
+    if not all(group_of(path, len(dealt)) in told for path in news.leaves):
+        raise ValueError("news of a group in which nothing differs")
+    leaves = dict(presumed)
+    for number in told:
+        for path in dealt[number]:
+            del leaves[path]
+    leaves.update(news.leaves)
+    return Snapshot(leaves, news.problems, news.skipped)
+
+
+def sums_from_json(value: Any) -> list[Sum]:
+    """The sums of what somebody presumes: one at least."""
+    if not isinstance(value, list) or not 0 < len(value) <= GROUPS_LIMIT:
+        raise ValueError("no sums")
+    return [_text(each) for each in value]
 
 
 def snapshot_from_json(value: Any, scope: Collection[RelPath] | None) -> Snapshot:

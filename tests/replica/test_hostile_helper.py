@@ -78,7 +78,7 @@ def lying(*answers: Any) -> RemoteReplica:
 
 
 def snapshot(**parts: Any) -> Any:
-    return {"ok": {"leaves": [], "problems": [], "skipped": [], "look": 1, "gone": [], **parts}}
+    return {"ok": {"leaves": [], "problems": [], "skipped": [], "differing": [0], **parts}}
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,11 @@ def test_149_improper_paths_are_an_error(path: Any) -> None:
         snapshot(leaves=[["other", LEAF]]),
         snapshot(leaves={"a": LEAF}),
         snapshot(problems=[["a", 5]]),
-        snapshot(gone=["never told"]),
-        snapshot(look="1"),
+        snapshot(differing=[1]),
+        snapshot(differing=[-1]),
+        snapshot(differing=["0"]),
+        snapshot(differing=None),
+        snapshot(leaves=[["a", LEAF]], differing=[]),
         b"\xff\xff\xff\xffj",
         b"\x00\x00\x00\x05x12345",
         b"\x00\x00\x00\x05z12345",

@@ -91,7 +91,7 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
     assert greeting["python"][:2] == [3, 8]
     rules: dict[str, list[object]] = {"git": [], "own": [], "tracked": [], "repositories": [], "nested": []}
     channel.call("rules", rules=rules)
-    found = channel.call("scan", scope=None, known=0)
+    found = channel.call("scan", scope=None, sums=[""])
     assert [path for path, _ in found["leaves"]] == ["f"]
     leaf = found["leaves"][0][1]
     assert channel.call("commit", changes=[["f", leaf, None]]) == [["f", True, None, ""]]
