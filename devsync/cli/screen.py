@@ -32,6 +32,8 @@ def lines(status: dict[str, Any]) -> list[str]:
     shown.append(f"  files      {sync['files']} ({sync['mode']}), last change {last}{pending}")
     if sync["conflicts"]:
         shown.append(f"  conflicts  {sync['conflicts']}: both sides changed, both were left as they are")
+    if sync["skipped"]:
+        shown.append(f"  skipped    {sync['skipped']} sockets, FIFOs or devices (devsync diff names them)")
     for path, problem in list(sync["problems"].items())[:5]:
         shown.append(f"  left alone {path}: {problem}")
     if status["watch"].get("local"):

@@ -31,6 +31,7 @@ class SyncFacts:
     in_flight: int = 0
     conflicts: int = 0
     held: int = 0
+    skipped: int = 0
     last_sync: str | None = None
     uploaded_bytes: int = 0
     downloaded_bytes: int = 0

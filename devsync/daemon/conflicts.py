@@ -35,7 +35,7 @@ def conflicts(engine: Engine, _args: Mapping[str, Any]) -> list[dict[str, object
 def difference(engine: Engine, _args: Mapping[str, Any]) -> list[dict[str, object]]:
     """What differs between the sides now, and what is to become of it, as `devsync diff --json` prints it.
 
-    `change`: to-remote, to-local, merge, conflict, held or unknown.
+    `change`: to-remote, to-local, merge, conflict, held, unknown or skipped.
     """
     plan = engine.look(None, None)
     here = {change.path: change for change in plan.to_local}
@@ -56,6 +56,11 @@ def difference(engine: Engine, _args: Mapping[str, Any]) -> list[dict[str, objec
     rows += [{"change": "conflict", **row} for row in conflicts(engine, {})]
     rows += [{"path": path, "change": "held", "why": why} for path, why in plan.held.items()]
     rows += [{"path": path, "change": "unknown", "why": why} for path, why in engine.unknown.items()]
+    rows += [
+        {"path": path, "change": "skipped", "why": f"a {kind} {place}"}
+        for side, place in ((LOCAL, "here"), (REMOTE, "on the machine"))
+        for path, kind in engine.skipped[side].items()
+    ]
     return sorted(rows, key=lambda row: str(row["path"]))
 
 

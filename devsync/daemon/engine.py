@@ -129,6 +129,7 @@ class Engine:
         self.conflicts: dict[RelPath, Conflict] = {}
         self.held: dict[RelPath, str] = {}
         self.unknown: Mapping[RelPath, str] = {}  # of the last look
+        self.skipped: dict[str, Mapping[RelPath, str]] = {LOCAL: {}, REMOTE: {}}  # what is no file, by side
 
     # ------------------------------------------------------------ identity
 
@@ -172,6 +173,8 @@ class Engine:
             self._remote.presume(self.ancestor.leaves)  # the machine looks at the same time
         here = self._local.scan(scope)
         there = self._look_there(scope, remote)
+        self._skip(LOCAL, here, scope)
+        self._skip(REMOTE, there, remote)
         if scope is None:
             self.ancestor.share(here.leaves)
             for side, look in ((LOCAL, here), (REMOTE, there)):
@@ -231,6 +234,11 @@ class Engine:
                 present = chain(self.ancestor.leaves, look.leaves)
                 reasons.update(unfit(self._naming[side], present, changes))
         return reasons
+
+    def _skip(self, side: str, look: Snapshot, scope: Collection[RelPath] | None) -> None:
+        known = {} if scope is None else self.skipped[side]
+        kept = {path: kind for path, kind in known.items() if not within(path, scope or ())}
+        self.skipped[side] = {**kept, **look.skipped}
 
     def _remember_meeting(self) -> None:
         if not self._memory.fact(MET):

@@ -64,6 +64,7 @@ def as_json(
             "in_flight": sync.in_flight,
             "conflicts": sync.conflicts,
             "held": sync.held,
+            "skipped": sync.skipped,
             "last_sync": sync.last_sync,
             "uploaded_bytes": sync.uploaded_bytes,
             "downloaded_bytes": sync.downloaded_bytes,

@@ -267,6 +267,7 @@ class SyncLoop:
             in_flight=0,
             conflicts=len(engine.conflicts),
             held=len(engine.held),
+            skipped=sum(map(len, engine.skipped.values())),
         )
 
     def _mark(self) -> None:

@@ -202,7 +202,16 @@ def test_97_what_is_no_file_is_never_opened(pair: Pair, side: str) -> None:
         (top / "file.txt").write_text("beside them\n" * 2)
     assert pair.barrier() == {"conflicts": [], "unsettled": {}}
     assert os.listdir(target / top.name) == ["file.txt"]
+    kinds = {"fifo": "FIFO", "socket": "socket", **({"device": "device"} if os.getuid() == 0 else {})}
+    assert pair.project.status()["sync"]["skipped"] == len(kinds), "counted"
+    place = "here" if side == "here" else "on the machine"
+    said = pair.project.devsync("diff").stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in said if line.startswith("skipped")] == [
+        ["skipped", f"{top.name}/{name}: a {kinds[name]} {place}"] for name in sorted(kinds)
+    ]
     shutil.rmtree(top)
+    assert pair.barrier() == {"conflicts": [], "unsettled": {}}
+    assert pair.project.status()["sync"]["skipped"] == 0
 
 
 # ---------------------------------------------------------------- what cannot be read

@@ -99,11 +99,11 @@ def test_a_side_from_an_older_backup_is_noticed(project: Project, tmp_path: Path
     assert (project.root / "1.txt").read_text() == "edited " * 4
 
 
-def test_a_running_daemon_halts_and_goes_on_when_it_is_told(project: Project) -> None:
+def test_105_169_a_running_daemon_halts_and_goes_on_when_it_is_told(project: Project) -> None:
     project.devsync("start")
     delete_most(there(project))
     assert "files would be deleted" in project.devsync("flush", expect=4).stderr
-    assert project.status()["state"] == "halted"
+    assert project.status()["state"] == "halted", "and 169: `status` itself ends with 0, it has told"
     left = len(tree(project.root))
     assert left >= FILES + 1 - 50, "what came before the stop is at most what needs no word"
     assert left + in_trash(project.root) == FILES + 1, "and it is in the trash"
