@@ -1,4 +1,4 @@
-"""Busy or idle, and what follows from it. Pure; times are seconds of one monotonic clock."""
+"""Busy or idle, and what follows from it. Pure; times are seconds of one monotonic clock. Travels (3.8)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Signal:
-    """One sign of work. `last` is when it was last active; a signal with an error counts as active."""
+    """One sign of work. `last` is when it was last active; a signal with an error counts as active.
+
+    `since` is when the present activity began, `doing` the begin of a sentence about it that ends with how
+    long. An `event` has no length: it counts for as long as it is recent. What does not `count` is shown
+    only.
+    """
 
     name: str
     active: bool
@@ -17,12 +22,29 @@ class Signal:
     threshold: str
     last: float | None = None
     error: str = ""
+    since: float | None = None
+    doing: str = ""
+    event: bool = False
+    counts: bool = True
 
     def quiet_since(self, started: float, now: float) -> float:
         """Since when nothing was seen; `now` while it is active or cannot be read."""
         if self.active or self.error:
             return now
         return started if self.last is None else max(started, self.last)
+
+    def busy(self, after: float | None, now: float) -> bool:
+        """Whether this is a sign of work now; of an event, whether it was less than `after` seconds ago."""
+        recent = self.event and self.last is not None and (after is None or now - self.last < after)
+        return self.active or bool(self.error) or recent
+
+    def story(self, now: float) -> str:
+        """What goes on, in one line."""
+        if self.error:
+            return f"{self.name} cannot be read: {self.error}"
+        if self.doing and self.since is not None:
+            return f"{self.doing} for {lasting(now - self.since)}"
+        return f"{self.name}: {self.value}"
 
 
 @dataclass(frozen=True)
@@ -45,19 +67,35 @@ class Verdict:
 
 
 def judge(signals: Sequence[Signal], policy: Policy, started: float, now: float) -> Verdict:
-    """Idle only if every signal has been quiet for `policy.after`, counted from `started` at the earliest."""
-    quiet_since = max([started, *(signal.quiet_since(started, now) for signal in signals)])
+    """Idle only if all signals that count were quiet for `policy.after`, counted from `started` or later."""
+    counted = [signal for signal in signals if signal.counts]
+    quiet_since = max([started, *(signal.quiet_since(started, now) for signal in counted)])
     if policy.after is None:
         return Verdict(True, quiet_since, None, "idle.after is 'never'", tuple(signals))
-    awake = [signal for signal in signals if signal.active or signal.error]
-    busy = now - quiet_since < policy.after
+    awake = [signal for signal in counted if signal.active or signal.error]
     if awake:
-        reason = f"{awake[0].name}: {awake[0].error or awake[0].value}"
+        # What is known to work explains more than what is not known.
+        reason = min(awake, key=lambda signal: (not signal.active, bool(signal.error))).story(now)
         return Verdict(True, quiet_since, None, reason, tuple(signals))
     reason = "nothing was seen yet"
     if quiet_since > started:
-        reason = f"quiet since {max(signals, key=lambda signal: signal.quiet_since(started, now)).name}"
+        last = max(counted, key=lambda signal: signal.quiet_since(started, now)).name
+        reason = f"the last sign of work was {last}, {lasting(now - quiet_since)} ago"
+    busy = now - quiet_since < policy.after
     return Verdict(busy, quiet_since, quiet_since + policy.after + policy.warn, reason, tuple(signals))
+
+
+def lasting(seconds: float) -> str:
+    """A length of time for people: `40 s`, `12 min`, `3 h 12 min`, `2 d 4 h`."""
+    minutes = int(max(seconds, 0.0)) // 60
+    if minutes < 1:
+        return f"{int(max(seconds, 0.0))} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 class Action(Enum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ from devsync.daemon.bell import Bell
 from devsync.daemon.board import Board
 from devsync.daemon.inbox import Inbox
 from devsync.daemon.link import Link
+from devsync.daemon.observed import Observed
 from devsync.ports import Clock, DevsyncError, Notifier
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ REACHED_WITHIN = 1.0
 FIRST_RETRY, LONGEST_RETRY = 30.0, 900.0
 """Seconds between two tries to deallocate a machine that refuses."""
 
+ONE_MORE = 30.0
+"""Seconds that the last look at the machine may take; without it, nobody is switched off."""
+
 
 class Activities:
     """When each kind of work was last seen. Any thread may report."""
@@ -39,6 +43,7 @@ class Activities:
         self._lock = threading.Lock()
         self._last: dict[str, float] = {}
         self._running = 0
+        self._detached: int | None = 0
         self._keepalive = keepalive
 
     def seen(self, name: str) -> None:
@@ -51,6 +56,13 @@ class Activities:
         with self._lock:
             self._running += difference
             self._last["jobs"] = self._clock.monotonic()
+
+    def detached(self, running: int | None) -> None:
+        """So many detached jobs run on the machine; None: nobody knows."""
+        with self._lock:
+            if running or self._detached:
+                self._last["jobs"] = self._clock.monotonic()
+            self._detached = running
 
     def keep_until(self, until: datetime | None) -> None:
         """Not idle until then; None takes it back."""
@@ -68,12 +80,13 @@ class Activities:
         """Every sign of work that devsync sees by itself."""
         kept = self.keepalive()
         with self._lock:
-            last, running = dict(self._last), self._running
+            last, running, detached = dict(self._last), self._running + (self._detached or 0), self._detached
         edits = [
-            Signal(f"{side}-edits", False, "none now", "any change", last.get(f"{side}-edits"))
+            Signal(f"{side}-edits", False, "none now", "any change", last.get(f"{side}-edits"), event=True)
             for side in ("local", "remote")
         ]
-        jobs = Signal("jobs", running > 0, f"{running} running", "0 running", last.get("jobs"))
+        unknown = "" if detached is not None else "the detached jobs are not known yet"
+        jobs = Signal("jobs", running > 0, f"{running} running", "0 running", last.get("jobs"), unknown)
         until = "none" if kept is None else f"until {kept:%Y-%m-%d %H:%M} UTC"
         return [*edits, jobs, Signal("keepalive", kept is not None, until, "none")]
 
@@ -95,8 +108,14 @@ class IdleKeeper:
         board: Board,
         clock: Clock,
         notifier: Notifier,
+        observed: Observed | None = None,
+        modes: Mapping[str, str] | None = None,
     ) -> None:
-        """`check` is the number of seconds between two verdicts; without `obey` they are only shown."""
+        """`check` is the number of seconds between two verdicts; without `obey` they are only shown.
+
+        `observed` is what the machine does; `modes` says of a signal that it is off, or advisory.
+        """
+        self._observed, self._modes = observed, modes or {}
         self._policy, self._check, self._obey, self._activities = policy, check, obey, activities
         self._link, self._inbox, self._board = link, inbox, board
         self._clock, self._notifier = clock, notifier
@@ -153,7 +172,13 @@ class IdleKeeper:
         signals = self._activities.signals()
         if self._board.read().sync.activity == "synchronising":
             signals.append(Signal("local-edits", True, "being synchronised", "any change"))
-        return signals
+        if self._observed is not None:
+            signals += self._observed.signals()
+        return [
+            replace(signal, counts=self._modes.get(signal.name, "on") == "on")
+            for signal in signals
+            if self._modes.get(signal.name) != "off"
+        ]
 
     def _warn(self, verdict: Verdict) -> None:
         seconds = round(self._policy.warn)
@@ -164,9 +189,10 @@ class IdleKeeper:
     def _deallocate(self, stop: threading.Event) -> None:
         log.warning("idle: deallocating the machine")
         self._flush(stop)
+        seen = self._look_once_more(stop)
         now = self._clock.monotonic()
         verdict = self._verdict(now)
-        if stop.is_set() or verdict.busy or self._board.read().link.state != "connected":
+        if stop.is_set() or not seen or verdict.busy or self._board.read().link.state != "connected":
             self._warned_at = None
             log.info("deallocation called off at the last moment: %s", verdict.reason)
             self._show(verdict, now)
@@ -218,6 +244,19 @@ class IdleKeeper:
         for path in (*answer.conflicts, *answer.unsettled):
             log.warning("stays as it is on the machine's disk: %s", ascii(path))
 
+    def _look_once_more(self, stop: threading.Event) -> bool:
+        """Wait until the machine was seen after this moment; whether it was."""
+        began = self._clock.monotonic()
+        while self._observed is not None and not stop.is_set():
+            newest = self._observed.newest()
+            if newest is not None and newest >= began:
+                return True
+            if newest is None or self._clock.monotonic() - began > ONE_MORE:
+                return False
+            self._ring.wait(1.0)
+            self._ring.clear()
+        return not stop.is_set()
+
     def _fail(self, error: DevsyncError, pause: float) -> None:
         text = f"the machine could not be deallocated and is still billed: {error.message}"
         log.error("%s (next try in %d s)", text, pause)
@@ -254,11 +293,12 @@ class IdleKeeper:
             "signals": [
                 {
                     "name": signal.name,
-                    "busy": signal.active or bool(signal.error),
+                    "busy": signal.busy(self._policy.after, now),
                     "value": signal.value,
                     "threshold": signal.threshold,
                     "since": when(signal.last),
                     "error": signal.error or None,
+                    "counts": signal.counts,
                 }
                 for signal in verdict.signals
             ],

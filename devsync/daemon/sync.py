@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any, Protocol
 
@@ -85,6 +86,9 @@ class SyncPolicy:
     keep_size: int = 5 << 30
     claimant: str = "another devsync"
     """What others are told of who has the folders: this project's computer and folder."""
+
+    unnoticed: Callable[[RelPath], bool] = lambda _: False
+    """Whether a change of this path is no sign of work."""
 
 
 class SyncLoop:
@@ -289,10 +293,11 @@ class SyncLoop:
     def _note(self, engine: Engine, result: Result) -> None:
         plan = result.plan
         # What cannot be carried over is tried again and again, and is no sign of work.
-        if plan.agreed or any(change.path not in result.problems for change in plan.to_remote):
-            self._activity("local-edits")
-        if plan.agreed or any(change.path not in result.problems for change in plan.to_local):
-            self._activity("remote-edits")
+        for side, changes in (("local", plan.to_remote), ("remote", plan.to_local)):
+            agreed = (path for path, _ in plan.agreed)
+            carried = (change.path for change in changes if change.path not in result.problems)
+            if not all(map(self._policy.unnoticed, chain(agreed, carried))):
+                self._activity(f"{side}-edits")
         if plan.to_local or plan.to_remote:
             log.info(
                 "synchronised: %d here, %d on the machine, %d conflicts",

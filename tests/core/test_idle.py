@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devsync.core.idle import Action, Policy, Signal, act, judge
+from devsync.core.idle import Action, Policy, Signal, act, judge, lasting
 
 POLICY = Policy(after=2700.0, warn=300.0)
 NEVER = Policy(after=None, warn=300.0)
@@ -49,12 +49,13 @@ def test_the_last_sign_of_any_signal_counts() -> None:
     verdict = judge(signals, POLICY, started=50.0, now=1000.0)
     assert verdict.quiet_since == 900.0
     assert verdict.deallocate_at == 900.0 + 2700.0 + 300.0
-    assert verdict.reason == "quiet since local-edits"
+    assert verdict.reason == "the last sign of work was local-edits, 1 min ago"
     assert verdict.signals == tuple(signals)
 
 
 @pytest.mark.parametrize(
-    "sign, reason", [(active(), "gpu: 97 %"), (broken(), "jupyter-kernels: connection refused")]
+    "sign, reason",
+    [(active(), "gpu: 97 %"), (broken(), "jupyter-kernels cannot be read: connection refused")],
 )
 def test_one_active_or_unreadable_signal_is_enough(sign: Signal, reason: str) -> None:
     for signals in ([quiet(), sign], [sign, quiet()]):
@@ -85,6 +86,49 @@ def test_nothing_since_the_start(signals: list[Signal]) -> None:
     assert verdict.busy
     assert (verdict.quiet_since, verdict.deallocate_at) == (0.0, 3000.0)
     assert verdict.reason == "nothing was seen yet"
+
+
+def test_what_works_explains_more_than_what_is_unknown() -> None:
+    kernel = Signal(
+        "jupyter-kernels",
+        True,
+        "1 busy kernel: train.ipynb",
+        "0 busy",
+        since=-11_520.0,
+        doing="kernel train.ipynb has run",
+    )
+    verdict = judge([broken("gpu"), kernel], POLICY, started=0.0, now=0.0)
+    assert verdict.reason == "kernel train.ipynb has run for 3 h 12 min"
+
+
+def test_what_is_advisory_is_shown_and_does_not_count() -> None:
+    signals = [replace(active(), counts=False), replace(broken(), counts=False), quiet()]
+    verdict = judge(signals, POLICY, started=0.0, now=2700.0)
+    assert not verdict.busy
+    assert verdict.signals == tuple(signals)
+
+
+def test_an_event_is_busy_while_it_is_recent_and_a_level_while_it_is_high() -> None:
+    typed = replace(quiet("sessions", 1000.0), event=True)
+    assert typed.busy(2700.0, 3699.0) and not typed.busy(2700.0, 3700.0)
+    assert typed.busy(None, 1e9)
+    assert not quiet("cpu", 1000.0).busy(2700.0, 1001.0)
+    assert active().busy(0.0, 0.0) and broken().busy(0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "seconds, shown",
+    [
+        (-1, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (11_520, "3 h 12 min"),
+        (187_200, "2 d 4 h"),
+    ],
+)
+def test_a_length_of_time(seconds: float, shown: str) -> None:
+    assert lasting(seconds) == shown
 
 
 _times = st.one_of(st.none(), st.floats(-1e4, 1e4))

@@ -281,7 +281,10 @@ def test_the_signals_are_those_of_the_contract(rig: Rig) -> None:
     shown = rig.look(60)
     signals = shown.verdict["signals"]
     assert isinstance(signals, list)
-    assert all(set(signal) == {"name", "busy", "value", "threshold", "since", "error"} for signal in signals)
+    assert all(
+        set(signal) == {"name", "busy", "value", "threshold", "since", "error", "counts"}
+        for signal in signals
+    )
     by_name = {signal["name"]: signal for signal in signals}
     assert set(by_name) == {"local-edits", "remote-edits", "jobs", "keepalive"}
     assert by_name["local-edits"]["since"] == "2026-01-01T00:00:00Z"
