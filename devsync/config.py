@@ -17,6 +17,7 @@ from devsync.folders import expand, user_file
 from devsync.ports import Misuse
 from devsync.settings import schema
 from devsync.settings.file import Settings
+from devsync.settings.idle import IdleConfig, SignalsConfig
 from devsync.settings.schema import setting
 
 FILE_NAME = "devsync.toml"
@@ -71,6 +72,12 @@ class AzureConfig:
         None,
         "certificates to trust for the endpoint, if not the usual ones",
         example="~/certificates.pem",
+    )
+    price_service: str = setting(
+        schema.URL, "https://prices.azure.com", "where prices are asked for; nothing is told there of you"
+    )
+    address_service: str = setting(
+        schema.URL, "https://api.ipify.org", "what tells the address that this computer is seen at"
     )
 
 
@@ -138,6 +145,18 @@ class SyncConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RunConfig:
+    """[run]"""
+
+    shell: str | None = setting(
+        schema.SHELL, None, "the login shell there; by default your own on the machine", example="bash"
+    )
+    setup: str | None = setting(
+        schema.TEXT, None, "what the shell does before each command", example="conda activate py310"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TrashConfig:
     """[trash]: seconds and bytes"""
 
@@ -153,17 +172,6 @@ class TunnelConfig:
         schema.FREE_PORT, 8888, "port on this computer, on 127.0.0.1 only; 0 for any free one"
     )
     remote: int = setting(schema.PORT, 8888, "port on the machine; by default the same number")
-
-
-@dataclass(frozen=True, slots=True)
-class IdleConfig:
-    """[idle]: seconds"""
-
-    after: float | None = setting(
-        schema.DURATION_OR_NEVER, "45m", "deallocate the machine when nothing happened for so long; or never"
-    )
-    warn: float = setting(schema.PAUSE, "5m", "time between the warning and the end, not longer than after")
-    check: float = setting(schema.DURATION, "30s", "how often to look")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +194,7 @@ class Config:
     machine: MachineConfig
     ssh: SshConfig
     sync: SyncConfig
+    run: RunConfig
     trash: TrashConfig
     tunnels: tuple[TunnelConfig, ...]
     idle: IdleConfig
@@ -198,9 +207,11 @@ TABLES: Mapping[str, type] = {
     "machine.azure": AzureConfig,
     "ssh": SshConfig,
     "sync": SyncConfig,
+    "run": RunConfig,
     "trash": TrashConfig,
     "tunnel": TunnelConfig,
     "idle": IdleConfig,
+    "idle.signals": SignalsConfig,
     "failsafe": FailsafeConfig,
 }
 SETTINGS: Mapping[str, schema.Setting] = {
@@ -229,12 +240,18 @@ def default_name(root: Path) -> str:
     return "".join(letter if letter.isprintable() else "-" for letter in name).strip() or "project"
 
 
-def load(root: Path, *, environ: Mapping[str, str]) -> Config:
-    """The settings of the project at `root`. Raises Misuse that names every mistake."""
+def load(root: Path, *, environ: Mapping[str, str], given: Mapping[str, object] | None = None) -> Config:
+    """The settings of the project at `root`. Raises Misuse that names every mistake.
+
+    `given` are values by dotted keys that overrule the files, for a machine that is yet to be written down;
+    with them there need be no devsync.toml.
+    """
     settings = Settings(TABLES, arrays={"tunnel"})
     defaults = user_file(environ)
     settings.add(defaults, str(defaults), shared=True)
-    settings.add(root / FILE_NAME, FILE_NAME)
+    if given is None or os.path.lexists(root / FILE_NAME):
+        settings.add(root / FILE_NAME, FILE_NAME)
+    settings.give(given or {})
     if settings.readable:
         _check_machine(settings)
         _check_files(settings, root, environ)
@@ -248,9 +265,15 @@ def load(root: Path, *, environ: Mapping[str, str]) -> Config:
         machine=_machine(settings, root, environ),
         ssh=_ssh(settings, root, environ),
         sync=settings.record(SyncConfig, "sync", path=f"~/work/{name}"),
+        run=settings.record(RunConfig, "run"),
         trash=settings.record(TrashConfig, "trash"),
         tunnels=_tunnels(settings),
-        idle=settings.record(IdleConfig, "idle", warn=_default_warning(settings)),
+        idle=settings.record(
+            IdleConfig,
+            "idle",
+            warn=_default_warning(settings),
+            signals=settings.record(SignalsConfig, "idle", "signals"),
+        ),
         failsafe=settings.record(FailsafeConfig, "failsafe"),
     )
 

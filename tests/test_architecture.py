@@ -15,6 +15,7 @@ TOP = Path(__file__).parents[1]
 ROOMS: dict[str, set[str]] = {
     "core": set(),
     "ports": {"core"},
+    "probe": {"core"},
     "replica": {"core", "ports"},
     "ssh": {"core", "ports"},
     "machine": {"core", "ports"},
@@ -44,10 +45,11 @@ CORE_MAY = {
 
 THIRD_PARTY: dict[str, set[str]] = {
     "apscheduler": {"devsync.daemon.bell"},
-    "azure": {"devsync.machine.azure"},
+    "azure": {"devsync.machine.azure_client"},
     "click": {"devsync.cli"},
     "cryptography": {"devsync.machine.embedded_server"},
-    "paramiko": {"devsync.ssh.session", "devsync.machine.embedded_connection"},
+    "desktop_notifier": {"devsync.app.notifier"},
+    "paramiko": {"devsync.ssh.transport", "devsync.machine.embedded_connection"},
     "pathspec": {"devsync.replica.patterns"},
     "platformdirs": {"devsync.folders"},
     "rich": {"devsync.cli"},
@@ -60,8 +62,10 @@ SSH library has two, since the embedded machine is the other end of it."""
 ENVIRONMENT = {
     "devsync.cli": "hands it to the rest",
     "devsync.machine.embedded_account": "makes the environment of a login from it",
+    "devsync.probe.view": "finds Jupyter's files, commands and the state folder on the machine",
     "devsync.replica.git": "finds git's own files as git finds them",
-    "devsync.ssh.session": "asks whether there is an SSH agent, as every SSH client does",
+    "devsync.work.jobs_there": "hands a login's environment on to the machine's own systemd",
+    "devsync.ssh.transport": "asks whether there is an SSH agent, as every SSH client does",
 }
 """Who may read the environment, and why."""
 
@@ -189,16 +193,23 @@ def test_a_module_says_what_it_is_for_and_is_no_longer_than_it_should(module: st
 # ---------------------------------------------------------------- what travels to the machine
 
 
+LISTS = {"devsync.replica.luggage": "TRAVELLING", "devsync.replica.remote_probe": "PROBING"}
+"""Where the modules are named that travel: to every helper, and to the one that probes."""
+
+
 def travelling() -> tuple[str, ...]:
-    """The modules that replica/luggage.py names, read without importing it."""
-    if not exists("devsync.replica.luggage"):
-        return ()
-    for node in tree("devsync.replica.luggage").body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TRAVELLING":
+    """The modules that LISTS lead to, read without importing anything."""
+    return tuple(name for module, table in LISTS.items() for name in listed(module, table))
+
+
+def listed(module: str, table: str) -> tuple[str, ...]:
+    """The names in a table of a module."""
+    for node in tree(module).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == table:
             found = ast.literal_eval(node.value)
             assert isinstance(found, tuple)
             return found
-    raise AssertionError("replica/luggage.py does not say what travels")
+    raise AssertionError(f"{module} does not say what travels")
 
 
 every_traveller = pytest.mark.parametrize("module", travelling())
@@ -208,9 +219,11 @@ every_traveller = pytest.mark.parametrize("module", travelling())
 def test_a_traveller_needs_the_standard_library_and_other_travellers(module: str) -> None:
     for name in imports(tree(module)):
         if name.split(".")[0] == "devsync":
-            assert name in travelling() or name in ("devsync.core", "devsync.replica"), (
-                f"{module} needs {name}"
-            )
+            assert name in travelling() or name in (
+                "devsync.core",
+                "devsync.probe",
+                "devsync.replica",
+            ), f"{module} needs {name}"
         else:
             optional = (
                 name == "zstandard" and module == "devsync.replica.codec"

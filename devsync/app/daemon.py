@@ -9,37 +9,46 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from devsync import __version__
+from devsync.app.jobs import open_jobs, open_records, surroundings
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote
+from devsync.app.notifier import DesktopNotifier
+from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote, unnoticed
 from devsync.config import Config
 from devsync.core.idle import Policy
 from devsync.core.ignore import Rules
+from devsync.core.jobs import Order
+from devsync.core.observation import Thresholds
 from devsync.core.reconcile import Mode
 from devsync.daemon.board import Board
 from devsync.daemon.control import Control, as_json
 from devsync.daemon.engine import Permission
 from devsync.daemon.idle import Activities, IdleKeeper
 from devsync.daemon.inbox import Inbox
+from devsync.daemon.jobs import JobKeeper
 from devsync.daemon.link import Link
 from devsync.daemon.lock import ProjectLock
-from devsync.daemon.requests import Parts, handlers
+from devsync.daemon.observed import Observed
+from devsync.daemon.parts import Parts
+from devsync.daemon.requests import handlers
 from devsync.daemon.status import Identity
 from devsync.daemon.supervisor import Supervisor
 from devsync.daemon.sync import MARK, SyncLoop, SyncPolicy
 from devsync.daemon.systemd import Notify
 from devsync.folders import socket_path, state_dir
 from devsync.ports import Connection, DevsyncError, Process, Replica, Terminal, Unavailable
+from devsync.replica.remote_probe import RemoteProbe
 from devsync.replica.remote_watch import RemoteWatch
 from devsync.replica.rules import ProjectRules
 from devsync.replica.watch import Watcher
 from devsync.ssh.tunnel import Tunnel
 from devsync.store import Store
 from devsync.work.command import Run, command_line
+from devsync.work.provenance import origin
 
 log = logging.getLogger("devsync")
 
@@ -54,14 +63,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that only grow."""
         return time.monotonic()
-
-
-class LogNotifier:
-    """Tells the user by the log; `status` shows the same."""
-
-    def notify(self, title: str, text: str) -> None:
-        """Log it."""
-        log.warning("%s: %s", title, text)
 
 
 def run_daemon(
@@ -122,6 +123,19 @@ class _Daemon:
         self._connector = Connector(config, self._machine, accept)
         self._link = Link(self._machine, self._connector, self._board, self._clock)
         self._activities = _activities(self._clock, state / "keepalive")
+        idle = config.idle
+        limits = Thresholds(idle.cpu, idle.gpu, idle.network, idle.gpu_stale)
+        self._observed = Observed(self._clock, limits)
+        self._notifier = DesktopNotifier(self._supervisor.spawn, environ)
+        self._records = open_records(state)
+        self._jobs = JobKeeper(
+            link=self._link,
+            open_desk=lambda connection: open_jobs(config, connection),
+            board=self._board,
+            activities=self._activities,
+            records=self._records,
+            notifier=self._notifier,
+        )
         self._tunnels = [
             Tunnel(one.local, one.remote, self._link.connection, self._supervisor.spawn)
             for one in config.tunnels
@@ -158,6 +172,7 @@ class _Daemon:
                 self._config.trash.keep,
                 self._config.trash.size,
                 claimant(root),
+                unnoticed(self._config.idle.ignore),
             ),
             clock=self._clock,
             activity=self._activities.seen,
@@ -170,6 +185,8 @@ class _Daemon:
         self._supervisor.add(watch)
         self._supervisor.add(sync, reports=True)
         self._supervisor.add(remote_watch)
+        self._supervisor.add(self._jobs)
+        self._supervisor.add(RemoteProbe(self._exec, self._observed, self._config.idle.check))
         self._supervisor.add(self._idle())
         self._systemd.ready()
         self._supervisor.wait()
@@ -207,6 +224,10 @@ class _Daemon:
             },
             start_command=self._start_command,
             accept_host_key=self._connector.accept,
+            jobs=self._jobs,
+            records=self._records,
+            clock=self._clock,
+            origin=lambda: origin(self._config.root),
         )
 
     def _idle(self) -> IdleKeeper:
@@ -221,7 +242,7 @@ class _Daemon:
             inbox=self._inbox,
             board=self._board,
             clock=self._clock,
-            notifier=LogNotifier(),
+            notifier=self._notifier,
         )
 
     def _open_remote(self, stop: threading.Event) -> Replica:
@@ -233,8 +254,9 @@ class _Daemon:
             raise Unavailable("the machine is out of reach")
         return connection.exec(line)
 
-    def _start_command(self, connection: Connection, words: Sequence[str], terminal: Terminal | None) -> Run:
-        return Run(connection, command_line(self._config.sync.path, words), terminal)
+    def _start_command(self, connection: Connection, order: Order, terminal: Terminal | None) -> Run:
+        line = command_line(surroundings(self._config), order, buffered=terminal is not None)
+        return Run(connection, line, terminal)
 
 
 def _tunnel_as_json(tunnel: Tunnel) -> Mapping[str, object]:

@@ -52,6 +52,24 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "restore": Entry("devsync.cli.history", "restore", "Bring an old version of a file back."),
     "run": Entry("devsync.cli.run", "run", "Run COMMAND in the project's folder on the machine."),
+    "jobs": Entry(
+        "devsync.cli.jobs", "jobs", "The jobs on the machine: which run, which have ended, and how."
+    ),
+    "logs": Entry(
+        "devsync.cli.jobs",
+        "logs",
+        "What a job has printed, from the start; without JOB, the daemon's own log.",
+    ),
+    "attach": Entry(
+        "devsync.cli.jobs",
+        "attach",
+        "Follow a job from its start and end with its exit status; Ctrl-C lets it go on alone.",
+    ),
+    "kill": Entry(
+        "devsync.cli.jobs",
+        "kill",
+        "End a job and everything that it started: TERM, and KILL for what does not go.",
+    ),
     "idle": Entry("devsync.cli.idle", "idle", "Show whether the machine is busy, and every sign of work."),
     "keepalive": Entry(
         "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."

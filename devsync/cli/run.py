@@ -1,13 +1,13 @@
-"""run: a command on the machine as if it were here: streams, terminal, Ctrl-C, exit status."""
+"""run: a command on the machine as if it were here, or as a job that needs nobody."""
 
 from __future__ import annotations
 
 import os
-import signal
+import select
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -15,17 +15,39 @@ import click
 from devsync.cli import output
 from devsync.cli.context import Project, pass_project
 from devsync.cli.life import running, say
+from devsync.cli.options import seconds
+from devsync.cli.terminal import passing_on, raw, terminal_of
 from devsync.daemon.client import Client, Refused
 from devsync.daemon.frames import END_OF_STDIN, JSON, STDERR, STDIN, STDOUT, Broken, Frames
-from devsync.ports import DevsyncError, Unavailable
+from devsync.ports import DevsyncError, Misuse, Unavailable
 
 OWN_FAILURE = 125
 """The exit status for a failure of devsync itself, as docker and env have it."""
 
+WINDOW = 1024 * 1024
+"""Bytes of input that may be on their way: what a command does not read stays where it comes from."""
+
+STUCK = 16 * 1024
+"""Bytes of typing that a command has not read; a Ctrl-C behind so much would not reach it."""
+
+PIECE = 64 * 1024
+CTRL_C, SIGINT = b"\x03", 2
+
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--detach", is_flag=True, help="Start it as a job that goes on without you; prints its id.")
+@click.option("--name", metavar="NAME", help="What to call it.")
+@click.option("--env", "variables", metavar="K=V", multiple=True, help="Set a variable there; repeatable.")
 @click.option("--no-pull", is_flag=True, help="Do not wait until its results are here.")
 @click.option("--no-sync", is_flag=True, help="Do not wait until the changes made here are there.")
+@click.option(
+    "--timeout",
+    type=seconds,
+    default="10m",
+    show_default=True,
+    metavar="T",
+    help="How long the changes made here may take.",
+)
 @click.option("--anyway", is_flag=True, help="Run even if some files there are not what they are here.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_project
@@ -34,8 +56,12 @@ def run(
     ctx: click.Context,
     project: Project,
     *,
+    detach: bool,
+    name: str | None,
+    variables: tuple[str, ...],
     no_pull: bool,
     no_sync: bool,
+    timeout: float,
     anyway: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -44,9 +70,13 @@ def run(
     Waits until every change made here is there, runs it, waits until what it wrote is here, and ends
     with its exit status. What is typed is what runs: no shell of the machine's looks at it.
     """
+    wishes: dict[str, object] = {"sync": not no_sync, "pull": not no_pull, "anyway": anyway}
     try:
+        wishes |= {"timeout": timeout, "name": _name(name), "env": _env(variables)}
         with running(project) as client:
-            wishes = {"sync": not no_sync, "pull": not no_pull, "anyway": anyway}
+            if detach:
+                _detach(client, command, wishes)
+                return
             answer = _Conversation(client, sys.stdin.fileno()).hold(command, wishes)
     except DevsyncError as error:
         output.failure(error.message, error.hint)
@@ -56,28 +86,62 @@ def run(
     ctx.exit(answer["status"])
 
 
+def _name(name: str | None) -> str | None:
+    from devsync.core.jobs import NAME
+
+    if name is not None and not NAME.fullmatch(name):
+        raise Misuse(f"this is no name for a job: '{name}'", hint="letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _env(variables: Sequence[str]) -> dict[str, str]:
+    from devsync.core.jobs import VARIABLE
+
+    given = {}
+    for one in variables:
+        name, equals, value = one.partition("=")
+        if not equals or not VARIABLE.fullmatch(name):
+            raise Misuse(f"this sets no variable: '{one}'", hint="as in --env EPOCHS=3")
+        given[name] = value
+    return given
+
+
+def _detach(client: Client, words: Sequence[str], wishes: Mapping[str, object]) -> None:
+    answer = client.call("detach", say, words=list(words), **wishes)
+    job = answer["job"]["id"]
+    output.note(f"started; devsync logs {job} -f follows it, devsync kill {job} ends it")
+    output.data(job)
+
+
 class _Conversation:
     """One command: a thread passes on the input, the main thread writes the output."""
 
     def __init__(self, client: Client, stdin: int) -> None:
         self._frames: Frames = client.frames
         self._client, self._stdin = client, stdin
-        self._terminal = os.isatty(stdin) and sys.stdout.isatty()
+        self._terminal = terminal_of(stdin)
+        self._sent = 0  # bytes; the thread's
+        self._taken = 0  # bytes; the main thread's
 
-    def hold(self, words: Sequence[str], wishes: dict[str, bool]) -> dict[str, Any]:
+    def hold(self, words: Sequence[str], wishes: Mapping[str, object]) -> dict[str, Any]:
         """Returns the daemon's result. Raises DevsyncError."""
-        terminal = None
-        if self._terminal:
-            size = os.get_terminal_size(self._stdin)
-            term = os.environ.get("TERM", "xterm")
-            terminal = {"term": term, "columns": size.columns, "rows": size.lines}
+        terminal = None if self._terminal is None else asdict(self._terminal)
         self._client.send("run", words=list(words), terminal=terminal, **wishes)
+        self._await_start()
         wake_read, wake_write = os.pipe()
         feeder = threading.Thread(target=self._feed, args=(wake_read,), name="stdin", daemon=True)
         try:
-            with self._raw(), self._signals():
+            with (
+                raw(self._stdin, self._terminal),
+                passing_on(
+                    self._stdin,
+                    self._terminal,
+                    lambda number: self._wish(signal=number),
+                    lambda columns, rows: self._wish(columns=columns, rows=rows),
+                ),
+            ):
                 feeder.start()
-                return self._carry()
+                return self._carry(wake_write)
         except Broken as error:
             raise Unavailable("the daemon went away while the command ran", hint="devsync status") from error
         finally:
@@ -86,7 +150,18 @@ class _Conversation:
             os.close(wake_write)
             os.close(wake_read)
 
-    def _carry(self) -> dict[str, Any]:
+    def _await_start(self) -> None:
+        """Until the command starts, keys and signals are this program's own: Ctrl-C gives up."""
+        while True:
+            answer = self._client.receive()
+            if "error" in answer:
+                raise Refused(answer["error"])
+            event = answer.get("event", {})
+            if "starting" in event:
+                return
+            say(event)
+
+    def _carry(self, wake: int) -> dict[str, Any]:
         streams = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
         while True:
             frame = self._frames.receive()
@@ -105,59 +180,32 @@ class _Conversation:
                 return result
             event = answer.get("event", {})
             say(event)
+            if "taken" in event:
+                self._taken += event["taken"]
+                os.write(wake, b".")
             if "ended" in event:
                 self._frames.send_json({"op": "seen"})
 
     def _feed(self, wake: int) -> None:
-        import select
-
+        """Pass on the input, as far as the command reads it; somebody's typing is passed on in any case."""
         while True:
-            ready, _, _ = select.select([self._stdin, wake], [], [])
-            if wake in ready:
+            full = self._terminal is None and self._sent - self._taken >= WINDOW
+            ready, _, _ = select.select([wake] if full else [self._stdin, wake], [], [])
+            if wake in ready and b"x" in os.read(wake, PIECE):
                 return
+            if self._stdin not in ready:
+                continue
             try:
-                chunk = os.read(self._stdin, 64 * 1024)
+                chunk = os.read(self._stdin, PIECE)
                 if not chunk:
                     self._frames.send(END_OF_STDIN, b"")
                     return
+                if CTRL_C in chunk and self._terminal is not None and self._sent - self._taken > STUCK:
+                    self._wish(signal=SIGINT)
+                self._sent += len(chunk)
                 self._frames.send(STDIN, chunk)
             except (OSError, Broken):
                 return
-
-    @contextmanager
-    def _raw(self) -> Iterator[None]:
-        """The machine's terminal interprets the keys, so this one must not."""
-        if not self._terminal:
-            yield
-            return
-        import termios
-        import tty
-
-        before = termios.tcgetattr(self._stdin)
-        tty.setraw(self._stdin)
-        try:
-            yield
-        finally:
-            termios.tcsetattr(self._stdin, termios.TCSADRAIN, before)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Signals go to the command; the window's size too."""
-        handled = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
-        before = {number: signal.getsignal(number) for number in (*handled, signal.SIGWINCH)}
-        for number in handled:
-            signal.signal(number, lambda number, _: self._wish(signal=number))
-        if self._terminal:
-            signal.signal(signal.SIGWINCH, lambda *_: self._resize())
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _resize(self) -> None:
-        size = os.get_terminal_size(self._stdin)
-        self._wish(columns=size.columns, rows=size.lines)
 
     def _wish(self, **wish: int) -> None:
         try:

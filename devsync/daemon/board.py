@@ -73,6 +73,8 @@ class Facts:
     link: LinkFacts = LinkFacts()
     idle: IdleFacts = IdleFacts()
     runs: int = 0
+    jobs: int | None = None
+    """How many detached jobs run there; None while nobody knows."""
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
 
 
@@ -100,6 +102,10 @@ class Board:
     def runs(self, difference: int) -> None:
         """One command more or less runs on the machine."""
         self._post(lambda old: replace(old, runs=old.runs + difference))
+
+    def detached(self, running: int | None) -> None:
+        """So many detached jobs run on the machine; None: nobody knows."""
+        self._post(lambda old: replace(old, jobs=running))
 
     def trouble(self, service: str, error: DevsyncError | None) -> None:
         """What keeps `service` from its work; None when it works."""

@@ -85,6 +85,6 @@ def as_json(
             "keepalive_until": idle.keepalive_until,
             "failure": idle.failure,
         },
-        "jobs": {"running": facts.runs},
+        "jobs": {"running": facts.runs + (facts.jobs or 0)},
         "troubles": {service: asdict(trouble) for service, trouble in facts.troubles.items()},
     }

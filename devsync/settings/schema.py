@@ -66,6 +66,8 @@ def settings_of(record: type) -> dict[str, Setting]:
 
 # ---------------------------------------------------------------- kinds
 
+SHELLS = ("bash", "zsh", "ksh", "dash", "sh")
+
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
@@ -89,6 +91,14 @@ def _name(value: object) -> str:
     text = _text(value)
     if "/" in text:
         raise ValueError(f"must not contain '/': '{text}'")
+    return text
+
+
+def _shell(value: object) -> str:
+    """A shell that understands what devsync gives it to do."""
+    text = _text(value)
+    if text.rpartition("/")[2] not in SHELLS or text.startswith("-"):
+        raise ValueError(f"is none of {', '.join(SHELLS)}, nor a path to one: '{text}'")
     return text
 
 
@@ -169,6 +179,14 @@ def _share(value: object) -> float:
         raise ValueError(f"'{text}' {error}") from None
 
 
+def _percent(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"must be a number without quotes, not {is_called(value)}")
+    if not 0 <= value <= 100:
+        raise ValueError(f"must be from 0 to 100, not {value}")
+    return float(value)
+
+
 def _size(value: object) -> int:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise ValueError(f'must be written with its unit and in quotes, such as "2GiB", not {value}')
@@ -195,6 +213,7 @@ def choice(*words: str) -> Kind[str]:
 TEXT = Kind("text", _text)
 NAME = Kind("text", _name)
 WORD = Kind("text", _word)
+SHELL = Kind("shell", _shell)
 TEXTS = Kind("list of texts", _texts)
 URL = Kind("URL", _url)
 LOCAL_PATH = Kind("path on this computer", _local_path)
@@ -206,6 +225,7 @@ DURATION = Kind("duration", _duration(positive=True))
 DURATION_OR_NEVER = Kind('duration, or `"never"`', _duration_or_never)
 DURATION_OR_OFF = Kind('duration, or `"off"`', _duration_or_never)
 SHARE = Kind("percentage", _share)
+PERCENT = Kind("number, 0 to 100", _percent)
 SIZE = Kind("size", _size)
 
 

@@ -6,27 +6,112 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from devsync.ports import Connection, DevsyncError, Process, Spawn, Terminal
+from devsync.core.jobs import Order
+from devsync.ports import Connection, DevsyncError, Misuse, Process, Spawn, Terminal
 
 CHUNK = 64 * 1024
 
 _MARK = re.compile(rb"devsync-pid:(\d+)\r?\n")
 
-# The login shell reads the user's profile (conda, modules); then the words replace it, untouched. It
-# goes to the folder once more, since a profile may have left it.
-_LAUNCH = r"""
-printf 'devsync-pid:%s\n' $$ >&2;
+LONGEST = 120 * 1024
+"""Bytes of a line: Linux hands a program no argument beyond 128 KiB, and to the shell the line is one."""
+
+# $1 is the folder, $2 the shell that was asked for, $3 what it is to do with the rest.
+_PLACE = r"""
 case $1 in '~') folder=$HOME ;; '~/'*) folder=$HOME/${1#??} ;; /*) folder=$1 ;; *) folder=$PWD/$1 ;; esac;
 shift; cd -- "$folder" || exit 125;
-case ${SHELL##*/} in bash|zsh|ksh|dash|sh) shell=$SHELL ;; *) shell=/bin/sh ;; esac;
-exec "$shell" -lc 'cd -- "$0" && exec "$@"' "$folder" "$@"
+case $1 in '') shell=${SHELL:-/bin/sh} ;; *) shell=$(command -v -- "$1") ||
+{ printf 'devsync: there is no shell %s here\n' "$1" >&2; exit 125; } ;; esac;
+shift;
+""".replace("\n", " ").strip()
+
+# The login shell reads the user's profile (conda, modules); then the words replace it, untouched. It
+# goes to the folder once more, since a profile may have left it.
+_LAUNCH = (
+    _PLACE
+    + r"""
+inner=$1; shift;
+case ${shell##*/} in bash|zsh|ksh|dash|sh) ;; *) shell=/bin/sh ;; esac;
+exec "$shell" -lc "$inner" "$folder" "$@"
+""".replace("\n", " ").rstrip()
+)
+
+_LOGIN = _PLACE + r' exec "$shell" -l'
+
+_MARKED = r"printf 'devsync-pid:%s\n' $$ >&2; "
+
+# `conda activate` needs a function that conda defines for interactive shells only.
+_CONDA = r"""
+case $(command -v conda) in conda) ;; *)
+for devsync_conda in "${CONDA_EXE%/bin/conda}" /anaconda /opt/conda /opt/miniconda
+"$HOME/miniconda3" "$HOME/anaconda3" "$HOME/miniforge3" "$HOME/mambaforge";
+do if [ -r "$devsync_conda/etc/profile.d/conda.sh" ];
+then . "$devsync_conda/etc/profile.d/conda.sh"; break; fi; done; unset devsync_conda ;; esac
 """.replace("\n", " ").strip()
 
 
-def command_line(folder: str, words: Sequence[str]) -> str:
-    """The line for the machine's shell, whichever it is, that runs `words` in `folder` ('~/' is the home)."""
-    return " ".join(["exec /bin/sh -c", *map(_quoted, (_LAUNCH, "devsync", folder, *words))])
+@dataclass(frozen=True)
+class Surroundings:
+    """Where commands run: the folder ('~/' is the home), the login shell (None: the user's own) and what
+    is to be done in it before each of them."""
+
+    folder: str
+    shell: str | None = None
+    setup: str | None = None
+
+
+def launch(around: Surroundings, order: Order, *, marked: bool = False, buffered: bool = False) -> list[str]:
+    """The program and arguments that run an order: what is typed is what runs.
+
+    `marked`: a line on standard error names the process first. Unless `buffered`, Python there is told to
+    print as it goes. Exit status 125: the folder, the shell or the setup is not as it should be.
+    """
+    script = (_MARKED if marked else "") + _LAUNCH
+    given = [f"{name}={value}" for name, value in order.env.items()]
+    inner = _inner(around.setup, len(given), buffered)
+    first = [around.setup] if around.setup else []
+    return [
+        *("/bin/sh", "-c", script, "devsync"),
+        *(around.folder, around.shell or "", inner, *first, *given, *order.words),
+    ]
+
+
+def _inner(setup: str | None, given: int, buffered: bool) -> str:
+    """What the login shell does, with the setup, the variables and the words as its arguments."""
+    parts = ['cd -- "$0" || exit 125']
+    if setup:
+        parts += [_CONDA] if "conda" in setup else []
+        failed = "printf 'devsync: the setup failed: %s\\n' \"$1\" >&2; exit 125;"
+        parts += [f'eval "$1" </dev/null >&2 || {{ {failed} }}', "shift"]
+    if not buffered:
+        parts += ['export PYTHONUNBUFFERED="${PYTHONUNBUFFERED-1}"']
+    parts += ['export "$1"; shift'] * given
+    return "; ".join([*parts, 'exec "$@"'])
+
+
+def command_line(around: Surroundings, order: Order, *, buffered: bool = False) -> str:
+    """The line for the machine's shell, whichever it is, that runs an order and says which process it is.
+
+    Raises Misuse if that is more than a shell can be given.
+    """
+    line = _line(launch(around, order, marked=True, buffered=buffered))
+    if len(line.encode("utf-8", "surrogateescape")) > LONGEST:
+        raise Misuse(
+            f"the command is too long: {sum(map(len, order.words))} characters",
+            hint="put the arguments into a file of the project: the machine sees it before the command runs",
+        )
+    return line
+
+
+def shell_line(around: Surroundings) -> str:
+    """The line that gives a person the login shell in the folder."""
+    return _line(["/bin/sh", "-c", _LOGIN, "devsync", around.folder, around.shell or ""])
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(["exec", *map(_quoted, words)])
 
 
 def _quoted(word: str) -> str:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from devsync.core.jobs import Order
 from devsync.ports import Process, Terminal, Unavailable
-from devsync.work.command import CHUNK, Run, command_line
+from devsync.work.command import CHUNK, Run, Surroundings
+from devsync.work.command import command_line as line_of
 from tests.daemon.rig import PATIENCE, until
 from tests.fakes.connection import FakeConnection
 
@@ -49,6 +51,10 @@ FOLDERS = [
 ]
 
 spawned = itertools.count()
+
+
+def command_line(folder: str, words: Sequence[str]) -> str:
+    return line_of(Surroundings(folder), Order(words))
 
 
 def spawn(name: str, body: Callable[[], None]) -> threading.Thread:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from devsync.core.jobs import Order
 from devsync.daemon import supervisor as pauses
 from devsync.daemon.board import Board, Facts, IdleFacts, LinkFacts, SyncFacts
 from devsync.daemon.client import Client, Refused
@@ -19,14 +20,17 @@ from devsync.daemon.control import Control
 from devsync.daemon.engine import Permission
 from devsync.daemon.idle import Activities
 from devsync.daemon.inbox import Inbox, Synchronised
+from devsync.daemon.jobs import JobKeeper
 from devsync.daemon.link import Link
-from devsync.daemon.requests import Parts, handlers
+from devsync.daemon.parts import Parts
+from devsync.daemon.requests import handlers
 from devsync.daemon.status import Identity, as_json, state
 from devsync.daemon.supervisor import Supervisor
 from devsync.ports import Connection, DevsyncError, Halted, Power, Terminal, Unavailable
 from tests.daemon.rig import PATIENCE, until
 from tests.fakes.clock import HandWoundClock
 from tests.fakes.connection import FakeConnection
+from tests.fakes.jobs import FakeDesk, FakeNotifier, FakeRecords
 from tests.fakes.machine import MemoryMachine
 
 
@@ -103,7 +107,16 @@ class Daemon:
         self.accepted: list[str] = []
         self.activities = Activities(self.clock, None, self.saved.append)
         self.command = FakeCommand()
-        self.started: list[tuple[Sequence[str], Terminal | None]] = []
+        self.started: list[tuple[Order, Terminal | None]] = []
+        self.desk, self.records, self.told = FakeDesk(), FakeRecords(), FakeNotifier()
+        self.jobs = JobKeeper(
+            link=self.link,
+            open_desk=self.desk.open,
+            board=self.board,
+            activities=self.activities,
+            records=self.records,
+            notifier=self.told,
+        )
         parts = Parts(
             board=self.board,
             inbox=self.inbox,
@@ -114,15 +127,17 @@ class Daemon:
             tunnels=lambda: [{"local": 8888, "remote": 8888, "state": "open", "bytes": 0}],
             start_command=self.start_command,
             accept_host_key=self.accepted.append,
+            jobs=self.jobs,
+            records=self.records,
+            clock=self.clock,
+            origin=lambda: {"commit": "c0ffee", "branch": "main", "difference": None},
         )
         self.supervisor.add(Control(self.path, handlers(parts), self.supervisor.spawn))
         self.supervisor.add(self.link, reports=True)
         until(lambda: self.board.read().link.state == "connected")
 
-    def start_command(
-        self, connection: Connection, words: Sequence[str], terminal: Terminal | None
-    ) -> FakeCommand:
-        self.started.append((words, terminal))
+    def start_command(self, connection: Connection, order: Order, terminal: Terminal | None) -> FakeCommand:
+        self.started.append((order, terminal))
         return self.command
 
     def client(self) -> Client:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from devsync.core.jobs import Order
 from devsync.daemon.client import Client, Refused
 from devsync.daemon.frames import END_OF_STDIN, JSON, STDERR, STDIN, STDOUT, Frames
 from devsync.daemon.inbox import Synchronised
@@ -76,7 +77,7 @@ def test_input_output_and_status(daemon: Daemon) -> None:
         run.frames.send(END_OF_STDIN, b"")
         assert run.end() == {"result": {"status": 7, "unsettled": {}}}
         assert client.call("status")["jobs"] == {"running": 0}, "the conversation goes on"
-    assert daemon.started == [(["train", "--fast"], Terminal("xterm", 80, 24))]
+    assert daemon.started == [(Order(["train", "--fast"]), Terminal("xterm", 80, 24))]
     assert daemon.inbox.permitted == [None, None], "a barrier before, and one after"
     assert daemon.command.events.get(timeout=PATIENCE) == ("close", None)
 

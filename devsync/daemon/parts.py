@@ -1,0 +1,56 @@
+"""What the answers to requests act on: the parts of a running daemon, each by what is used of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from devsync.core.jobs import Order
+from devsync.daemon.board import Board
+from devsync.daemon.idle import Activities
+from devsync.daemon.inbox import Inbox
+from devsync.daemon.jobs import JobKeeper, Recorder
+from devsync.daemon.link import Link
+from devsync.daemon.status import Identity
+from devsync.daemon.supervisor import Supervisor
+from devsync.ports import Clock, Connection, Terminal
+
+
+class RunningCommand(Protocol):
+    """A command on the machine, as `work` starts it."""
+
+    def pump(
+        self, spawn: Callable[..., Any], out: Callable[[bytes], None], err: Callable[[bytes], None]
+    ) -> None: ...
+    def wait(self) -> int: ...
+    def feed(self, data: bytes) -> None: ...
+    def end_of_input(self) -> None: ...
+    def resize(self, columns: int, rows: int) -> None: ...
+    def signal(self, number: int) -> None: ...
+    def close(self) -> None: ...
+
+
+StartCommand = Callable[[Connection, Order, Terminal | None], RunningCommand]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What requests act on."""
+
+    board: Board
+    inbox: Inbox
+    link: Link
+    activities: Activities
+    supervisor: Supervisor
+    identity: Identity
+    tunnels: Callable[[], list[Mapping[str, object]]]
+    start_command: StartCommand
+    accept_host_key: Callable[[str], None]
+    jobs: JobKeeper
+    records: Recorder
+    clock: Clock
+    origin: Callable[[], Mapping[str, str | None]]
+    """From which state of the project something runs that is started now."""
+    watching: Callable[[], Mapping[str, object]] = dict
+    """How each side is watched; for `local`, in words, what is not."""
