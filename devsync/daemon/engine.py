@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from itertools import chain
 from typing import Protocol
 
-from devsync.core.names import Named, unfit
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
 from devsync.core.safety import Deletions, emptied
 from devsync.core.snapshot import (
@@ -29,6 +27,7 @@ from devsync.core.snapshot import (
 )
 from devsync.daemon.arrivals import Arrivals
 from devsync.daemon.guard import Guard
+from devsync.daemon.holding import Holding
 from devsync.daemon.identity import Pairing
 from devsync.daemon.keeping import prune
 from devsync.daemon.storms import LOCAL as LOCAL  # noqa: PLC0414 (an engine has sides)
@@ -116,9 +115,8 @@ class Engine:
         """
         self._memory, self._local, self._remote = memory, local, remote
         self.sides: Mapping[str, Replica] = {LOCAL: local, REMOTE: remote}
-        self._naming = {side: one.naming() for side, one in self.sides.items() if isinstance(one, Named)}
         self._mode, self._meter, self._clock = mode, meter, clock
-        self._guard, self._arrivals = guard, arrivals
+        self._holding = Holding(self.sides, guard, arrivals, clock)
         known = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
         self._storms = Storms(max_deletions, explain, clock, known)
         self._pairing = Pairing(memory, local, remote, claimant, clock)
@@ -188,8 +186,14 @@ class Engine:
         if self._intents:
             self._recover({LOCAL: here, REMOTE: there})
         plan = reconcile(self.ancestor, here, there, self._mode, scope)
-        plan = plan.holding(self._unfit(plan, here, there))
-        plan = self._hold(plan, scope is None, bool(permission and permission.arrivals))
+        plan = self._holding.of(
+            plan,
+            {LOCAL: here, REMOTE: there},
+            self.ancestor.leaves,
+            first=not self._memory.fact(MET),
+            everything=scope is None,
+            allowed=bool(permission and permission.arrivals),
+        )
         for known in (self.conflicts, self.held):
             for path in [path for path in known if scope is None or within(path, scope)]:
                 del known[path]
@@ -226,15 +230,6 @@ class Engine:
         self._land(outcomes, later, problems)
         return Result(plan, frozenset(again), frozenset(later), problems)
 
-    def _unfit(self, plan: Plan, here: Snapshot, there: Snapshot) -> dict[RelPath, str]:
-        """What a side cannot hold under its name."""
-        reasons: dict[RelPath, str] = {}
-        for side, look, changes in ((LOCAL, here, plan.to_local), (REMOTE, there, plan.to_remote)):
-            if side in self._naming:
-                present = chain(self.ancestor.leaves, look.leaves)
-                reasons.update(unfit(self._naming[side], present, changes))
-        return reasons
-
     def _skip(self, side: str, look: Snapshot, scope: Collection[RelPath] | None) -> None:
         known = {} if scope is None else self.skipped[side]
         kept = {path: kind for path, kind in known.items() if not within(path, scope or ())}
@@ -243,20 +238,6 @@ class Engine:
     def _remember_meeting(self) -> None:
         if not self._memory.fact(MET):
             self._memory.set_fact(MET, "yes")
-
-    def _hold(self, plan: Plan, everything: bool, allowed: bool) -> Plan:
-        """Leave out what shall not travel."""
-        if self._arrivals is not None and allowed:
-            self._arrivals.allow()
-        elif self._arrivals is not None:
-            first = not self._memory.fact(MET)
-            known, now = self.ancestor.leaves, self._clock()
-            plan = plan.holding(self._arrivals.held(plan, known, now, first=first, everything=everything))
-        if self._guard is None:
-            return plan
-        leaving = [change for change in plan.to_remote if needs_content(change)]
-        coming = [change for change in plan.to_local if needs_content(change)]
-        return plan.holding(self._guard.held(leaving, coming, self.ancestor.leaves, self._local))
 
     def _scope(
         self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None

@@ -37,7 +37,7 @@ def kept() -> Kept:
 @pytest.fixture
 def met(pair: Pair, kept: Kept) -> Pair:
     """Two sides that have met, and may get 100 bytes a file, 400 bytes or 20 files within the window."""
-    pair.engine._arrivals = Arrivals(Limits(100, 400, 20), kept)  # a Pair makes its engine itself
+    pair.engine._holding.arrivals = Arrivals(Limits(100, 400, 20), kept)  # a Pair makes its engine itself
     pair.agree(code="pass")
     return pair
 
@@ -71,7 +71,7 @@ def test_43_88_a_giant_waits_for_a_word_and_nothing_waits_for_it(met: Pair, way:
 
 
 def test_43_a_giant_waits_at_the_first_meeting_too_and_a_flood_does_not(pair: Pair, kept: Kept) -> None:
-    pair.engine._arrivals = Arrivals(Limits(100, 400, 20), kept)
+    pair.engine._holding.arrivals = Arrivals(Limits(100, 400, 20), kept)
     fill(pair.local, "data", 50, 20)
     pair.write(pair.local, "giant", "x" * 101)
     assert pair.cycle().complete
@@ -80,7 +80,7 @@ def test_43_a_giant_waits_at_the_first_meeting_too_and_a_flood_does_not(pair: Pa
 
 
 def test_43_a_first_meeting_that_did_not_end_goes_on(pair: Pair, kept: Kept) -> None:
-    pair.engine._arrivals = Arrivals(Limits(100, 400, 20), kept)
+    pair.engine._holding.arrivals = Arrivals(Limits(100, 400, 20), kept)
     pair.write(pair.local, "first", "1")
     pair.cycle(["first"], [])
     fill(pair.local, "data", 50)

@@ -23,7 +23,7 @@ def guarded(pair: Pair) -> Pair:
 
 def guard(pair: Pair, *allowed: str) -> None:
     pair.restart()
-    pair.engine._guard = Guard(
+    pair.engine._holding.guard = Guard(
         lambda path: path in {"allowed.pem", *allowed}
     )  # a Pair makes its engine itself
 
