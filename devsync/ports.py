@@ -208,8 +208,8 @@ class Sftp(Protocol):
     def hurry(self) -> None:
         """Everything that was asked for so far is on its way when this returns."""
 
-    def read_file(self, path: bytes, size: int) -> Iterable[bytes]:
-        """The content, requested ahead; `size` is how much is expected, the end of the file decides."""
+    def read_file(self, path: bytes, size: int, start: int = 0) -> Iterable[bytes]:
+        """The content from `start` on, requested ahead; a file of `size` is expected, its end decides."""
 
     def lstat(self, path: bytes) -> Pending[Attributes]: ...
 
@@ -287,8 +287,8 @@ class Connection(Protocol):
     def subsystem(self, name: str) -> ByteStream:
         """Open a subsystem, 'sftp' above all. Raises DevsyncError if the machine has none."""
 
-    def forward(self, host: str, port: int) -> ByteStream:
-        """Connect from the machine to host:port. Raises ConnectionRefusedError if nobody listens there."""
+    def forward(self, host: str, port: int, take: Callable[[bytes], int] | None = None) -> ByteStream:
+        """Connect to host:port there, or ConnectionRefusedError. `take` has first refusal while `recv` waits."""
 
     def rtt(self) -> float | None:
         """Seconds that the last answered heartbeat took; None before the first."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from devsync.core.older import Assembling, Basis, Expecting
 from devsync.core.snapshot import Change, Digest, File, RelPath
 from devsync.ports import Staging
 
@@ -48,6 +49,18 @@ class Metered:
     def __init__(self, staging: Staging, meter: Meter, side: str, beat: Callable[[], None]) -> None:
         self._staging, self._meter, self._side, self._beat = staging, meter, side, beat
         self.size = 0
+
+    def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
+        """Expecting, as far as the staging is."""
+        if isinstance(self._staging, Expecting):
+            self._staging.expect(wanted)
+
+    def basis(self, path: RelPath, file: File) -> Basis | None:
+        """Assembling, as far as the staging is. What arrived before counts as moved."""
+        found = self._staging.basis(path, file) if isinstance(self._staging, Assembling) else None
+        if found is not None:
+            self._meter.moved(self._side, found.start)
+        return found
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         self.size += file.size

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO
 
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import to_json
-from devsync.replica import frames, parcel, trash, wire
+from devsync.replica import frames, packing, parcel, trash, wire
 from devsync.replica.codec import openers
+from devsync.replica.delta import Blocks
 from devsync.replica.digests import Digests
 from devsync.replica.home import PARCEL
 from devsync.replica.inotify import watch
@@ -167,15 +168,30 @@ def write_marker(helper: Helper, request: Mapping[str, Any]) -> None:
         home.write_marker(dict(request["marker"]))
 
 
-def staged(helper: Helper, _request: Mapping[str, Any]) -> Any:
-    """What has arrived: digest -> bytes."""
+def blocks(helper: Helper, request: Mapping[str, Any]) -> Any:
+    """The blocks of a large file, for whoever has another version of it; None if there is none here."""
     with helper.tree.home() as home:
-        return home.staged()
+        found = packing.tell_blocks(home, str(request["path"]))
+    return None if found is None else found.to_json()
 
 
-def claim(helper: Helper, request: Mapping[str, Any]) -> None:
-    """Make this folder the asker's, then finish what a commit that died has left."""
+def pack(helper: Helper, request: Mapping[str, Any]) -> Any:
+    """Make a parcel of what is new in a file: its name, codec and bytes; None if it is not worth it."""
+    older = Blocks.from_json(request["older"])
+    content = (str(request["path"]), str(request["digest"]), int(request["size"]))
+    helper.tree.beat()
+    with helper.tree.home() as home:
+        return packing.pack_difference(home, content, int(request["start"]), older, request["codecs"])
+
+
+def claim(helper: Helper, request: Mapping[str, Any]) -> Any:
+    """Make this folder the asker's and finish what a commit that died has left.
+
+    The contents that have arrived in part: digest -> bytes.
+    """
     helper.tree.claim(str(request["owner"]), str(request["name"]), bool(request["take_over"]))
+    with helper.tree.home() as home:
+        return home.parts()
 
 
 def beat(helper: Helper, _request: Mapping[str, Any]) -> None:
@@ -226,7 +242,8 @@ VERBS: Mapping[str, Callable[[Helper, Mapping[str, Any]], Any]] = {
     "unpack": unpack,
     "marker": marker,
     "write-marker": write_marker,
-    "staged": staged,
+    "blocks": blocks,
+    "pack": pack,
     "claim": claim,
     "beat": beat,
     "release": release,

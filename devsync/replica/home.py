@@ -4,7 +4,7 @@
 .devsync/replica.json   the marker: who this replica is
 .devsync/digests        what the helper knew of unchanged files
 .devsync/owner.json     whose folder this is just now (see `owner`)
-.devsync/tmp/DIGEST     a content that has arrived, or is on its way
+.devsync/tmp/DIGEST     a content that has arrived; DIGEST.part: a part of one (see `arrival`)
 .devsync/trash/         old versions (see `trash`)
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -24,6 +25,12 @@ from devsync.replica.walk import FOLDER, HOME, MARKER, Blocked, parent
 
 PARCEL = "parcel-"
 """How the name of a parcel in tmp begins; see `parcel`."""
+
+PART = ".part"
+"""How the name of a content ends that has arrived in part."""
+
+PART_KEPT = 3 * 86400.0
+"""Seconds for which it may be gone on with."""
 
 MARKER_LIMIT = 1 << 16  # bytes
 DIGESTS = "digests"
@@ -78,31 +85,61 @@ class Home:
         os.replace(new, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         os.fsync(self.folder)
 
-    def staged(self) -> dict[Digest, int]:
-        """What has arrived, wholly or in part: digest -> bytes."""
-        found = {}
-        for name in os.listdir(self.tmp):
-            if _is_digest(name):
-                found[name] = os.stat(name, dir_fd=self.tmp, follow_symlinks=False).st_size
-        return found
-
     def clear_staging(self) -> int:
-        """Remove what was staged and never used; how many. Nothing of a user's is ever under such a name."""
+        """Remove what was staged and never used; how many. Nothing of a user's is ever under such a name.
+
+        What may be gone on with stays for a while.
+        """
         names = [
             name
             for name in os.listdir(self.tmp)
             if _is_digest(name.split(".", 1)[0]) or name.startswith((PARCEL, "link-", "probe-"))
         ]
+        kept = {digest + PART for digest in self.parts()}
+        names = [name for name in names if name not in kept]
         for name in names:
             self.step("clear-staging", name)
             discard(self.tmp, name)
         return len(names)
 
-    def open_staging(self, digest: Digest) -> int:
+    def parts(self) -> dict[Digest, int]:
+        """The contents that were cut off and may be gone on with: digest -> bytes that are here."""
+        names = [name[: -len(PART)] for name in os.listdir(self.tmp) if name.endswith(PART)]
+        sizes = {name: self.part(name) for name in names if _is_digest(name)}
+        return {name: size for name, size in sizes.items() if size}
+
+    def part(self, digest: Digest) -> int:
+        """How many bytes of a content have arrived before; 0 if there is nothing that is surely ours."""
+        try:
+            info = os.stat(digest + PART, dir_fd=self.tmp, follow_symlinks=False)
+        except FileNotFoundError:
+            return 0
+        return info.st_size if _is_our_part(info) else 0
+
+    def open_part(self, digest: Digest, size: int) -> int:
+        """Open what `part` has told of, to go on with it. Blocked if there are less than `size` bytes."""
+        gone = Blocked("what had arrived of it is not there any more")
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(digest + PART, flags, dir_fd=self.tmp)
+        except FileNotFoundError:
+            raise gone from None
+        info = os.fstat(descriptor)
+        if not _is_our_part(info) or info.st_size < size:
+            os.close(descriptor)
+            raise gone
+        return descriptor
+
+    def clear_parts(self) -> None:
+        """Nothing is gone on with: the room is needed."""
+        for digest in self.parts():
+            discard(self.tmp, digest + PART)
+
+    def open_staging(self, name: str) -> int:
         """A new, empty file for a content, readable by nobody else."""
-        discard(self.tmp, digest)
+        discard(self.tmp, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(digest, flags, 0o600, dir_fd=self.tmp)
+        return os.open(name, flags, 0o600, dir_fd=self.tmp)
 
     def usual_mode(self) -> int:
         """The mode of a file that the user makes: asked by making one, since asking for the umask sets it."""
@@ -192,6 +229,12 @@ def _subfolder(folder: int, name: str) -> int:
         return os.open(name, FOLDER, dir_fd=folder)
     except NotADirectoryError as error:
         raise OSError(error.errno, f"{name} is no folder", name) from error
+
+
+def _is_our_part(info: os.stat_result) -> bool:
+    """Whether this can only be what we have written ourselves, and not too long ago."""
+    ours = info.st_uid == os.geteuid() and info.st_nlink == 1 and not info.st_mode & 0o077
+    return stat.S_ISREG(info.st_mode) and ours and time.time() - info.st_mtime < PART_KEPT
 
 
 def _is_digest(name: str) -> bool:

@@ -10,13 +10,17 @@ from pathlib import Path
 from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.names import Naming
+from devsync.core.older import Expecting
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
 from devsync.core.version import Version
 from devsync.replica import trash
+from devsync.replica.arrival import Arrival
 from devsync.replica.commit import Step, no_step
+from devsync.replica.delta import FROM
 from devsync.replica.digests import BLOCK, Digests, open_file, signature
-from devsync.replica.home import Home, discard, write_all
+from devsync.replica.home import Home
 from devsync.replica.naming import probe
+from devsync.replica.older import Older
 from devsync.replica.owner import Taken
 from devsync.replica.tree import Tree
 from devsync.replica.walk import Blocked, RootGone, open_root, parent, told
@@ -58,6 +62,8 @@ class LocalReplica:
             return self.tree.scan(self._rules, scope)
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
+        if isinstance(staging, Expecting):
+            staging.expect(wanted)
         for path, file in wanted:
             staging.put(file, _content(self.tree.root, path, file))
 
@@ -104,20 +110,36 @@ class LocalReplica:
 
 
 class LocalStaging:
-    """Contents on their way to `.devsync/tmp`, hashed as they are written."""
+    """Contents on their way to `.devsync/tmp`, hashed as they are written; a core.older.Assembling."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._there: set[Digest] = set()
+        self._starts: dict[Digest, int] = {}
         self._problems: dict[Digest, str] = {}
+
+    def basis(self, path: RelPath, file: File) -> LocalBasis | None:
+        if file.digest in self._there:
+            return None
+        try:
+            with _translated_root(), self._tree.home() as home:
+                start = min(home.part(file.digest), file.size)
+                older = _older(home, path)
+        except OSError:
+            return None
+        if not start and older is None:
+            return None
+        self._starts[file.digest] = start
+        return LocalBasis(start, older)
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         if file.digest in self._there:
             return
+        start = self._starts.pop(file.digest, 0)
         try:
             with _translated_root(), self._tree.home() as home:
-                problem = _receive(home, file, chunks)
-        except ports.ContentChanged as error:
+                problem = _receive(home, file, start, chunks)
+        except (ports.ContentChanged, Blocked) as error:
             problem = str(error) or "it changed while it was read"
         except OSError as error:
             problem = told(error)
@@ -131,24 +153,54 @@ class LocalStaging:
         return self._problems
 
 
-def _receive(home: Home, file: File, chunks: Iterable[bytes]) -> str:
-    """Write a content; why it is not there in the end, or nothing."""
-    descriptor = home.open_staging(file.digest)
-    digest, size, whole = hashlib.sha256(), 0, False
+class LocalBasis:
+    """Implements core.older.Basis."""
+
+    def __init__(self, start: int, older: Older | None) -> None:
+        self.start = start
+        self._older = older
+
+    def blocks(self) -> list[object] | None:
+        try:
+            return None if self._older is None else self._older.blocks().to_json()
+        except (OSError, ValueError):
+            return None
+
+    def part(self, start: int, size: int) -> Iterator[bytes]:
+        try:
+            if self._older is None:
+                raise Blocked("there is no older version")
+            yield from self._older.part(start, size)
+        except (OSError, Blocked) as error:
+            raise ports.ContentChanged(str(error)) from error
+
+    def close(self) -> None:
+        if self._older is not None:
+            self._older.close()
+
+
+def _older(home: Home, path: RelPath) -> Older | None:
     try:
-        for chunk in chunks:
-            size += len(chunk)
-            if size > file.size:
-                return "more arrived than was announced"
-            home.step("stage", file.digest)
-            write_all(descriptor, chunk)
-            digest.update(chunk)
-        whole = size == file.size and digest.hexdigest() == file.digest
-        return "" if whole else "it arrived damaged, or changed meanwhile"
-    finally:
-        os.close(descriptor)
-        if not whole:
-            discard(home.tmp, file.digest)
+        older = Older(home.root, path)
+    except (OSError, Blocked):
+        return None
+    if older.size >= FROM:
+        return older
+    older.close()
+    return None
+
+
+def _receive(home: Home, file: File, start: int, chunks: Iterable[bytes]) -> str:
+    """Write a content, from `start` on; why it is not there in the end, or nothing."""
+    with Arrival(home, file.digest, file.size, start) as arrival:
+        try:
+            for chunk in chunks:
+                home.step("stage", file.digest)
+                arrival.write(chunk)
+        except ports.ContentChanged:
+            arrival.spoil()
+            raise
+        return "" if arrival.finish() else "it arrived damaged, or changed meanwhile"
 
 
 def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:

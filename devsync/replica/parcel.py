@@ -9,43 +9,46 @@ A parcel is a run of blocks, each compressed by itself:
 Unpacked and joined they are a run of records:
 
     4 bytes   length of the header
-    …         header, JSON: {"digest", "size"} and perhaps {"from": path, "head": bytes, "tail": bytes},
-              which are taken from a file that is there already, before and after what follows
-    4 bytes   length of a piece of content, and the piece; 0 ends the content, ABORTED gives it up
+    …         header, JSON: {"digest", "size"}; perhaps {"start": bytes} that have arrived before and are
+              not sent again, and {"from": path} of a file that is there already
+    4 bytes   length of a piece of content, and the piece; 0 ends the content, ABORTED gives it up, COPY
+              takes a piece from that file: 8 bytes where it begins, 8 bytes its length
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import select
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any, BinaryIO, Callable  # noqa: UP035 (an alias is evaluated: Python 3.8)
 
-from devsync.core.snapshot import Digest, RelPath, proper
+from devsync.core.snapshot import Digest
+from devsync.replica.arrival import Arrival, Cut
 from devsync.replica.codec import Open
-from devsync.replica.digests import BLOCK, open_file
-from devsync.replica.home import Home, discard, write_all
-from devsync.replica.walk import Blocked, parent, told
+from devsync.replica.delta import Copy, Piece
+from devsync.replica.digests import open_file
+from devsync.replica.home import Home, discard
+from devsync.replica.older import Older
+from devsync.replica.walk import Blocked, told
 
 NUMBER = struct.Struct(">I")
 HEAD = struct.Struct(">II")
+PART = struct.Struct(">QQ")
 ABORTED = 0xFFFFFFFF
+COPY = 0xFFFFFFFE
 LONGEST_BLOCK = 1 << 22
 LONGEST_HEADER = 1 << 16
+LONGEST = 1 << 62
 
 PATIENCE = 30.0
 """Seconds without a further byte after which the sender is taken for gone."""
 
 Gone = Callable[[], bool]
 """Whether the near side has hung up."""
-
-
-class Cut(Blocked):
-    """The parcel ends before its end."""
 
 
 def hung_up(stdin: BinaryIO) -> Gone:
@@ -68,7 +71,7 @@ def unpack(home: Home, name: str, opener: Open, gone: Gone) -> dict[Digest, str]
     problems: dict[Digest, str] = {}
     try:
         with _Tail(home.tmp, name, gone) as tail:
-            content = _Content(_blocks(tail, opener))
+            content = Records(blocks(tail.exactly, opener))
             while (header := content.header()) is not None:
                 problem = _unpack_one(home, header, content)
                 if problem:
@@ -78,57 +81,30 @@ def unpack(home: Home, name: str, opener: Open, gone: Gone) -> dict[Digest, str]
     return problems
 
 
-def _unpack_one(home: Home, header: dict[str, Any], content: _Content) -> str:
-    digest, size = header["digest"], header["size"]
+def _unpack_one(home: Home, header: dict[str, Any], content: Records) -> str:
     try:
-        target = home.open_staging(digest)
-    except OSError as error:
-        content.skip()
-        return told(error)
-    found = hashlib.sha256()
-    problem = ""
-    try:
-        for piece in _whole(home, header, content):
-            found.update(piece)
-            size -= len(piece)
-            write_all(target, piece)
+        with ExitStack() as opened:
+            source = header.get("from")
+            older = None if source is None else opened.enter_context(Older(home.root, source))
+            arrival = opened.enter_context(
+                Arrival(home, header["digest"], header["size"], header.get("start", 0))
+            )
+            for piece in content.pieces():
+                for part in whole(piece, older):
+                    arrival.write(part)
+            return "" if arrival.finish() else "it changed while it was sent"
     except (OSError, Blocked) as error:
-        problem = str(error) if isinstance(error, Blocked) else told(error)
         content.skip()
-    finally:
-        os.close(target)
-    if not problem and (size or found.hexdigest() != digest):
-        problem = "it changed while it was sent"
-    if problem:
-        discard(home.tmp, digest)
-    return problem
+        return str(error) if isinstance(error, Blocked) else told(error)
 
 
-def _whole(home: Home, header: dict[str, Any], content: _Content) -> Iterator[bytes]:
-    """The content of a record, with what is taken from a file that is there already."""
-    source = header.get("from")
-    if source is not None:
-        yield from _part(home.root, source, 0, header["head"])
-    yield from content.pieces()
-    if source is not None and header["tail"]:
-        yield from _part(home.root, source, -header["tail"], header["tail"])
-
-
-def _part(root: int, path: RelPath, start: int, size: int) -> Iterator[bytes]:
-    if not proper(path):
-        raise Blocked("a part of something that is no path")
-    with parent(root, path) as (folder, name):
-        descriptor = open_file(folder, name)
-    try:
-        os.lseek(descriptor, start, os.SEEK_END if start < 0 else os.SEEK_SET)
-        while size:
-            piece = os.read(descriptor, min(BLOCK, size))
-            if not piece:
-                raise Blocked("the file that a part was to be taken from is shorter now")
-            size -= len(piece)
-            yield piece
-    finally:
-        os.close(descriptor)
+def whole(piece: Piece, older: Older | None) -> Iterable[bytes]:
+    """The bytes of a piece. Blocked if it is a part of something that is not there, or not so long."""
+    if isinstance(piece, bytes):
+        return [piece]
+    if older is None:
+        raise Blocked("a part of a file that is not named")
+    return older.part(piece.start, piece.size)
 
 
 class _Tail:
@@ -173,20 +149,21 @@ class _Tail:
         return found
 
 
-def _blocks(tail: _Tail, opener: Open) -> Iterator[bytes]:
+def blocks(exactly: Callable[[int], bytes], opener: Open) -> Iterator[bytes]:
+    """The blocks of a parcel of which `exactly` gives the next bytes. ValueError for what is no parcel."""
     while True:
-        (packed,) = NUMBER.unpack(tail.exactly(NUMBER.size))
+        (packed,) = NUMBER.unpack(exactly(NUMBER.size))
         if packed == 0:
             return
-        (size,) = NUMBER.unpack(tail.exactly(NUMBER.size))
+        (size,) = NUMBER.unpack(exactly(NUMBER.size))
         if packed > LONGEST_BLOCK or size > LONGEST_BLOCK:
             raise ValueError("a block that is too long")
-        block = tail.exactly(packed)
+        block = exactly(packed)
         yield opener(block, size) if size else block
 
 
-class _Content:
-    """The records in the blocks."""
+class Records:
+    """The records in the blocks; ValueError, KeyError or TypeError where there are none."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
@@ -204,12 +181,13 @@ class _Content:
             raise ValueError("a header that is too long")
         header = json.loads(self._take(length).decode("ascii"))
         digest = header["digest"]
-        if len(digest) != 64 or digest.strip("0123456789abcdef") or header["size"] < 0:
+        start = header.get("start", 0)
+        if len(digest) != 64 or digest.strip("0123456789abcdef") or not 0 <= start <= header["size"]:
             raise ValueError("a header that names no content")
         self._open = True
         return dict(header)
 
-    def pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[Piece]:
         """The record's content. Blocked if the sender gave it up."""
         while self._open:
             while self._left:  # also what a reader before this one has left: its disk was full, say
@@ -220,7 +198,13 @@ class _Content:
             if length == ABORTED:
                 self._open = False
                 raise Blocked("it changed while it was read")
-            self._open, self._left = length > 0, length
+            if length == COPY:
+                start, size = PART.unpack(self._take(PART.size))
+                if start + size > LONGEST:
+                    raise ValueError("a part that no file has")
+                yield Copy(start, size)
+            else:
+                self._open, self._left = length > 0, length
 
     def skip(self) -> None:
         """Go on behind the record's content."""

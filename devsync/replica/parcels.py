@@ -6,20 +6,21 @@ while it grows. What the machine has already, under another name or in part, is 
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from devsync import ports
 from devsync.core.snapshot import Digest, File, RelPath
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.codec import packer
-from devsync.replica.parcel import ABORTED, HEAD, NUMBER
+from devsync.replica.delta import FROM, Blocks, Copy, Piece, difference
+from devsync.replica.packing import Packing
 from devsync.replica.walk import told
 
-BLOCK = 1 << 20
-"""Bytes that are compressed together."""
+ASKED = 64
+"""Of so many large files, the largest, the machine is asked what it has of them before any travels."""
 
 Where = Callable[[File], RelPath | None]
 """The path of a file on the machine that holds this content already, if one is known."""
@@ -31,12 +32,14 @@ class Parcels:
     def __init__(self, sftp: ports.Sftp, helper: HelperChannel, tmp: bytes, codecs: Collection[str]) -> None:
         """`tmp` ends with a slash; `codecs` are what the helper can open."""
         self._sftp, self._helper, self._tmp = sftp, helper, tmp
-        self.codec, self._pack = packer(codecs)
+        self.codec, self.pack = packer(codecs)
         self._numbers = count()
         self._stem = f"parcel-{os.urandom(4).hex()}"
         self._next: tuple[str, ports.Writing] | None = None
         self.doubtful: set[Digest] = set()
-        """Contents that were not where they were believed to be: these are sent."""
+        """Contents that did not come out as they should: these are sent whole."""
+        self.parts: dict[Digest, int] = {}
+        """How many bytes of contents that were cut off the machine has."""
 
     def prepare(self) -> None:
         """Begin the next parcel's file, for when it is needed."""
@@ -71,12 +74,9 @@ class Parcels:
         """Let the helper begin to unpack."""
         return self._helper.ask("unpack", name=name, codec=self.codec)
 
-    def pack(self, block: bytes) -> bytes:
-        """A block as it goes into a parcel."""
-        packed = self._pack(block) if self._pack is not None else block
-        if len(packed) >= len(block):
-            return HEAD.pack(len(block), 0) + block
-        return HEAD.pack(len(packed), len(block)) + packed
+    def blocks(self, path: RelPath) -> Answer:
+        """Let the helper tell what a large file there is made of."""
+        return self._helper.ask("blocks", path=path)
 
     def hurry(self) -> None:
         """Everything is on its way when this returns."""
@@ -84,44 +84,71 @@ class Parcels:
 
 
 class Parcel:
-    """Implements ports.Staging."""
+    """Implements ports.Staging and core.older.Expecting."""
 
     def __init__(self, parcels: Parcels, name: str, writing: ports.Writing, where: Where) -> None:
         self._parcels, self._name, self._writing, self._where = parcels, name, writing, where
-        self._buffer = bytearray()
+        self._packing = Packing(self._write, parcels.pack)
+        self._asked: dict[Digest, tuple[RelPath, Answer]] = {}
         self._put: set[Digest] = set()
         self._unpacking: Answer | None = None
         self._closing: ports.Pending[None] | None = None
         self._problems: dict[Digest, str] = {}
         self._lost = ""
 
+    def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
+        # Now, since the helper answers in order: once it unpacks, it tells nothing until that is done.
+        large = [(path, file) for path, file in wanted if file.size >= FROM and self._is_new(file)]
+        for path, file in sorted(large, key=lambda each: -each[1].size)[:ASKED]:
+            self._asked[file.digest] = (path, self._parcels.blocks(path))
+
+    def _is_new(self, file: File) -> bool:
+        return file.digest not in self._parcels.doubtful and self._where(file) is None
+
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         if file.digest in self._put:
             return
         self._put.add(file.digest)
-        source = None if file.digest in self._parcels.doubtful else self._where(file)
-        if source is not None:
-            self._record(file, {"from": source, "head": file.size, "tail": 0})
-            self._add(NUMBER.pack(0))
+        doubtful = file.digest in self._parcels.doubtful
+        there = None if doubtful else self._where(file)
+        if there is not None:
+            self._record(file, 0, there, [Copy(0, file.size)])
             return
-        self._record(file, {})
+        older_at, older = self._older(file)
+        start = 0 if doubtful else min(self._parcels.parts.pop(file.digest, 0), file.size)
+        rest = _behind(start, chunks) if start else chunks
+        self._record(file, start, older_at, rest if older is None else difference(rest, older))
+
+    def _older(self, file: File) -> tuple[RelPath | None, Blocks | None]:
+        """Where the machine has an older version of a content, and of which blocks."""
+        if file.digest not in self._asked:
+            return None, None
+        path, answer = self._asked.pop(file.digest)
         try:
-            for chunk in chunks:
-                if chunk:
-                    self._add(NUMBER.pack(len(chunk)))
-                    self._add(chunk)
-            self._add(NUMBER.pack(0))
+            value = answer.result()
+            return (None, None) if value is None else (path, Blocks.from_json(value))
+        except Refusal:
+            return None, None  # it goes whole
+        except ValueError as error:
+            raise nonsense(str(error)) from error
+
+    def _record(self, file: File, start: int, source: RelPath | None, pieces: Iterable[Piece]) -> None:
+        self._packing.begin(file.digest, file.size, start=start, source=source)
+        try:
+            for piece in pieces:
+                self._packing.add(piece)
+                if isinstance(piece, Copy):
+                    self._parcels.hurry()  # what little there is to send does not wait for more
+            self._packing.end()
         except (ports.ContentChanged, OSError) as error:
-            self._add(NUMBER.pack(ABORTED))
+            self._packing.end(aborted=True)
             self._problems[file.digest] = str(error) if not isinstance(error, OSError) else told(error)
 
     def send(self) -> None:
         """The parcel is complete: everything is on its way when this returns, and nothing is awaited."""
         if self._closing is None:
-            self._flush()
-            self._writing.write(NUMBER.pack(0))
+            self._packing.close()
             self._closing = self._writing.close()
-            self._begin()
             self._parcels.hurry()
 
     def land(self) -> str:
@@ -148,24 +175,23 @@ class Parcel:
         self._parcels.doubtful.update(told_there)
         return {**{digest: str(text) for digest, text in told_there.items()}, **self._problems}
 
-    def _record(self, file: File, more: Mapping[str, object]) -> None:
-        header = json.dumps({"digest": file.digest, "size": file.size, **more}).encode("ascii")
-        self._add(NUMBER.pack(len(header)) + header)
-
-    def _add(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= BLOCK:
-            block = bytes(self._buffer[:BLOCK])
-            del self._buffer[:BLOCK]
-            self._writing.write(self._parcels.pack(block))
-            self._begin()
-
-    def _flush(self) -> None:
-        if self._buffer:
-            self._writing.write(self._parcels.pack(bytes(self._buffer)))
-            self._buffer.clear()
-
-    def _begin(self) -> None:
-        """Unpacking begins with the first block: it goes on while the others travel."""
+    def _write(self, data: bytes) -> None:
+        """The parcel's next bytes. Unpacking begins with the first: it goes on while the others travel."""
+        self._writing.write(data)
         if self._unpacking is None:
             self._unpacking = self._parcels.unpack(self._name)
+
+
+def _behind(start: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What comes behind the first `start` bytes, all of which are read: their digest is to be right."""
+    for chunk in chunks:
+        if start < len(chunk):
+            yield chunk[start:]
+        start = max(0, start - len(chunk))
+
+
+def parts_from_json(value: Any) -> dict[Digest, int]:
+    """The contents that the machine has in part, as it tells of them; ValueError for anything else."""
+    if not isinstance(value, dict) or not all(type(size) is int and size > 0 for size in value.values()):
+        raise ValueError("no parts")
+    return value

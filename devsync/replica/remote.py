@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,15 +13,13 @@ from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, 
 from devsync.core.version import Version
 from devsync.replica import trash, wire
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
+from devsync.replica.fetch import Fetching
 from devsync.replica.luggage import begin_helper, command_line
-from devsync.replica.parcels import Parcel, Parcels
+from devsync.replica.parcels import Parcel, Parcels, parts_from_json
 from devsync.replica.sums import deal, groups_for, sums
 
 T = TypeVar("T")
 
-AHEAD_BYTES = 16 << 20
-AHEAD_FILES = 256
-"""So much is asked for before the first of it has been taken."""
 
 RELEASE = 2.0
 """Seconds that giving the folder back may take at the end."""
@@ -101,6 +98,7 @@ class RemoteReplica:
         self._parcels = Parcels(
             self._sftp, self.helper, self._folder + b"/.devsync/tmp/", self.greeting.codecs
         )
+        self._fetching = Fetching(self._sftp, self._path, self.helper)
         self._flying: Parcel | None = None
         self._presumed: Mapping[RelPath, Leaf] = {}
         self._places: Mapping[Digest, RelPath] | None = None
@@ -118,7 +116,7 @@ class RemoteReplica:
     def claim(self, owner: str, name: str, *, take_over: bool) -> None:
         answer = self._ask("claim", owner=owner, name=name, take_over=take_over)
         self._asked["marker"] = self._ask("marker")  # which is what an owner looks at first
-        answer.result()
+        self._parcels.parts = self._believe(parts_from_json, answer.result())
         self._claimed = True
         self._parcels.forget()  # healing has swept the staging folder
 
@@ -150,16 +148,10 @@ class RemoteReplica:
         return self._believe(lambda value: wire.news_from_json(value, self._presumed, dealt), answer.result())
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
-        ahead: deque[tuple[File, Iterable[bytes]]] = deque()
-        size = 0
-        for path, file in wanted:
-            while ahead and (size + file.size > AHEAD_BYTES or len(ahead) >= AHEAD_FILES):
-                size -= _hand_over(ahead, staging)
-            content = self._sftp.read_file(self._folder + b"/" + os.fsencode(path), file.size)
-            ahead.append((file, content))
-            size += file.size
-        while ahead:
-            _hand_over(ahead, staging)
+        self._fetching.supply(wanted, staging)
+
+    def _path(self, path: RelPath) -> bytes:
+        return self._folder + b"/" + os.fsencode(path)
 
     def staging(self) -> Parcel:
         self._flying = self._parcels.parcel(self._place)
@@ -261,24 +253,6 @@ class RemoteReplica:
             return judge(value)
         except (ValueError, TypeError) as error:
             raise nonsense(str(error)) from error
-
-
-def _hand_over(ahead: deque[tuple[File, Iterable[bytes]]], staging: ports.Staging) -> int:
-    file, content = ahead.popleft()
-    staging.put(file, _exactly(file, content))
-    return file.size
-
-
-def _exactly(file: File, content: Iterable[bytes]) -> Iterator[bytes]:
-    """The content, no longer than announced: its digest is for the receiving side to compare."""
-    size = 0
-    for chunk in content:
-        size += len(chunk)
-        if size > file.size:
-            raise ports.ContentChanged("it is longer than it was")
-        yield chunk
-    if size != file.size:
-        raise ports.ContentChanged("it is shorter than it was")
 
 
 __all__ = ["Greeting", "Refusal", "RemoteReplica"]

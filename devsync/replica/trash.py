@@ -195,6 +195,7 @@ def prune(home: Home, root: str, days: float = DAYS, size: int = SIZE) -> int:
     total = sum(sizes.values())
     missing = shortage(home)
     if missing:
+        home.clear_parts()
         size = min(size, max(0, total - missing))
     oldest = time.strftime("%Y%m%dT%H%M%S", time.gmtime(max(0.0, time.time() - days * 86400)))
     thrown = 0

@@ -157,23 +157,24 @@ class SftpClient:
             return False
         return space.free < BATCH or space.free_files == 0
 
-    def read_file(self, path: bytes, size: int) -> Iterable[bytes]:
+    def read_file(self, path: bytes, size: int, start: int = 0) -> Iterable[bytes]:
         """See `ports.Sftp`. The first requests are made now, within what may be read ahead in all.
 
         So many files asked for first and then iterated in the same order cost no round trip each. An
         iterator that is dropped frees what was read ahead for it.
         """
         download = Download(self._ahead)
-        return Content(self._lane, download, self._lane.begin(self._fetch(path, size, download)))
+        return Content(self._lane, download, self._lane.begin(self._fetch(path, size, start, download)))
 
-    async def _fetch(self, path: bytes, size: int, download: Download) -> None:
+    async def _fetch(self, path: bytes, size: int, start: int, download: Download) -> None:
         async with Opened(
             self._lane, self._handles, wire.OPEN, path, wire.number(wire.FOR_READING), wire.number(0)
         ) as handle:
-            await self._request_blocks(path, handle, size, download)
+            await self._request_blocks(path, handle, size, start, download)
 
-    async def _request_blocks(self, path: bytes, handle: bytes, size: int, download: Download) -> None:
-        at = 0
+    async def _request_blocks(
+        self, path: bytes, handle: bytes, size: int, at: int, download: Download
+    ) -> None:
         while not download.dropped:
             # At the expected end one byte is asked for, to see that it is the end.
             most = 1 if at == size else min(self._limits.read, BATCH)

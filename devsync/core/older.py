@@ -1,0 +1,39 @@
+"""What the receiving side of a transfer has already of a content, so that not all of it need travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+from devsync.core.snapshot import File, RelPath
+
+
+class Basis(Protocol):
+    """Of one content. Given back by `close`."""
+
+    start: int
+    """So many bytes have arrived at an earlier try: what is put next begins behind them."""
+
+    def blocks(self) -> list[object] | None:
+        """The blocks of an older version (see replica.delta), as JSON; None if there is none."""
+
+    def part(self, start: int, size: int) -> Iterable[bytes]:
+        """Some bytes of that version. ContentChanged if it has no such bytes (any more)."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """A staging that finds out by itself what its side has of what is going to be put."""
+
+    def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
+        """These will be put, each at the path where an older version may be."""
+
+
+@runtime_checkable
+class Assembling(Protocol):
+    """A staging that tells whoever fetches contents for it what it has of them."""
+
+    def basis(self, path: RelPath, file: File) -> Basis | None:
+        """What there is of this content, which is put next; None if there is nothing."""
