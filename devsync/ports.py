@@ -282,10 +282,10 @@ class Connection(Protocol):
     """One authenticated SSH connection to the machine. Any thread may open channels on it."""
 
     def exec(self, command: str, terminal: Terminal | None = None) -> Process:
-        """Run a shell command line."""
+        """Run a shell command line. If the machine refuses, the process says so (DevsyncError)."""
 
     def subsystem(self, name: str) -> ByteStream:
-        """Open a subsystem, 'sftp' above all. Raises DevsyncError if the machine has none."""
+        """Open a subsystem, 'sftp' above all. If the machine has none, the stream says so (DevsyncError)."""
 
     def forward(self, host: str, port: int, take: Callable[[bytes], int] | None = None) -> ByteStream:
         """Connect to host:port there, or ConnectionRefusedError. `take` has first refusal while `recv` waits."""

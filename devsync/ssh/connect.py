@@ -8,17 +8,17 @@ from pathlib import Path
 
 from devsync.ports import DevsyncError, Misuse, NeedsUser, Unavailable
 from devsync.ssh import dial, hostkeys, identities
-from devsync.ssh.session import (
+from devsync.ssh.session import Session
+from devsync.ssh.target import DEFAULT_KEYS, Route, Target, config_text, resolve
+from devsync.ssh.transport import (
     Key,
     LockedKey,
-    Session,
     Transport,
     UnusableKey,
     agent_keys,
     load_key,
     ssh_options,
 )
-from devsync.ssh.target import DEFAULT_KEYS, Route, Target, config_text, resolve
 
 MAX_JUMPS = 8
 

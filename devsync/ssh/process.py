@@ -35,8 +35,8 @@ class Channel(Protocol):
     def close(self) -> None: ...
 
 
-Lost = Callable[[], Unavailable | None]
-"""Why the link under a channel is gone; None while it stands."""
+Lost = Callable[[], DevsyncError | None]
+"""Why a channel is of no use: the link under it is gone, or it was refused. None while it stands."""
 
 
 class _Reader:
@@ -111,7 +111,7 @@ class ChannelStream:
             raise self._gone()
         return b""
 
-    def _gone(self) -> Unavailable:
+    def _gone(self) -> DevsyncError:
         lost = self._lost()
         if lost is not None:
             return lost

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from devsync.ports import DevsyncError, Misuse, NeedsUser, Process, Terminal, Unavailable
-from devsync.ssh import session
+from devsync.ssh import session, transport
 from devsync.ssh.connect import connect
 from devsync.ssh.hostkeys import ANY, HostKeyChanged, UnknownHostKey
 from devsync.ssh.session import Session
@@ -474,7 +474,7 @@ def test_a_subsystem_and_one_that_is_not_there(link: Session) -> None:
     assert stream.recv(9)[4:] == b"\2\0\0\0\3"
     stream.close()
     with pytest.raises(DevsyncError, match="has no telepathy"):
-        link.subsystem("telepathy")
+        link.subsystem("telepathy").recv(1)
 
 
 @pytest.mark.parametrize("sessions", [1, 3])
@@ -515,7 +515,7 @@ def test_new_keys_in_the_midst_of_everything(sshd: Sshd, monkeypatch: pytest.Mon
     sshd.stop()
     sshd.extra = ["RekeyLimit 3M"]
     sshd.start()
-    monkeypatch.setattr(session, "REKEY_BYTES", 2_000_000)
+    monkeypatch.setattr(transport, "REKEY_BYTES", 2_000_000)
     content = os.urandom(12_000_000)
     with closing(connect(sshd.target)) as connection:
 
