@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from devsync.core.ignore import Rules
-from devsync.core.snapshot import to_json
+from devsync.core.snapshot import Change, to_json
 from devsync.replica import frames, packing, parcel, trash, wire
 from devsync.replica.codec import openers
 from devsync.replica.delta import Blocks
@@ -39,6 +39,7 @@ class Helper:
         self.stdin = stdin
         self.stdout = stdout
         self.rules = Rules()
+        self.changes: list[Change] = []  # of a commit that comes in parts
         self._tree: Tree | None = None
 
     @property
@@ -142,8 +143,16 @@ def scan(helper: Helper, request: Mapping[str, Any]) -> Any:
 
 
 def commit(helper: Helper, request: Mapping[str, Any]) -> Any:
-    """Make changes; their contents are staged."""
-    return wire.outcomes_to_json(helper.tree.commit(wire.changes_from_json(request["changes"])))
+    """Make changes; their contents are staged. Many come in parts, of which the last has no `more`."""
+    if not request["before"]:
+        helper.changes = []
+    if len(helper.changes) != request["before"]:
+        raise ValueError("a part of the changes is missing")
+    helper.changes += wire.changes_from_json(request["changes"])
+    if request["more"]:
+        return None
+    changes, helper.changes = helper.changes, []
+    return wire.outcomes_to_json(helper.tree.commit(changes))
 
 
 def unpack(helper: Helper, request: Mapping[str, Any]) -> Any:

@@ -20,6 +20,8 @@ from devsync.replica.sums import deal, groups_for, sums
 
 T = TypeVar("T")
 
+PART = 2048
+"""So many changes are asked for in one message."""
 
 RELEASE = 2.0
 """Seconds that giving the folder back may take at the end."""
@@ -169,12 +171,20 @@ class RemoteReplica:
         flying, self._flying = self._flying, None
         if flying is not None:
             flying.send()
-        answer = self._ask("commit", changes=wire.changes_to_json(changes))
+        answer = self._ask_commit(changes)
         if flying is not None:
             flying.land()  # if it fails, the helper is told so, which waits for it
             self._parcels.prepare()  # for the next save
         self._settle_given()
         return self._believe(lambda value: wire.outcomes_from_json(value, changes), answer.result())
+
+    def _ask_commit(self, changes: Sequence[Change]) -> Answer:
+        """One batch there, but no message for all of it here: that would be large."""
+        last = max(len(changes) - 1, 0) // PART * PART
+        for before in range(0, last, PART):
+            part = wire.changes_to_json(changes[before : before + PART])
+            self._given.append(self._ask("commit", changes=part, before=before, more=True))
+        return self._ask("commit", changes=wire.changes_to_json(changes[last:]), before=last, more=False)
 
     def marker(self) -> Mapping[str, object] | None:
         def judge(value: Any) -> Mapping[str, object] | None:

@@ -36,22 +36,26 @@ def changes_from_json(value: Any) -> list[Change]:
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> list[Any]:
-    return [[outcome.path, outcome.done, to_json(outcome.now), outcome.problem] for outcome in outcomes]
+    """One value each: true where the change was made, else what is there instead, and why."""
+    return [
+        True if outcome.done else [outcome.path, to_json(outcome.now), outcome.problem]
+        for outcome in outcomes
+    ]
 
 
 def outcomes_from_json(value: Any, changes: Sequence[Change]) -> list[Outcome]:
     """The outcomes of `changes`: one each, in order."""
-    rows = _rows(value, 4)
-    if [row[0] for row in rows] != [change.path for change in changes]:
+    if not isinstance(value, list) or len(value) != len(changes):
         raise ValueError("outcomes of other changes")
     outcomes = []
-    for (path, done, now, problem), change in zip(rows, changes):  # noqa: B905 (3.8)
-        if not isinstance(done, bool):
-            raise ValueError("an outcome that is neither yes nor no")
-        leaf = from_json(now)
-        if done and leaf != change.new:
-            raise ValueError("a change that was made, and was not")
-        outcomes.append(Outcome(path, done, leaf, text(problem)))
+    for row, change in zip(value, changes):  # noqa: B905 (3.8)
+        if row is True:
+            outcomes.append(Outcome(change.path, True, change.new))
+            continue
+        ((path, now, problem),) = _rows([row], 3)
+        if path != change.path:
+            raise ValueError("an outcome of another change")
+        outcomes.append(Outcome(change.path, False, from_json(now), text(problem)))
     return outcomes
 
 

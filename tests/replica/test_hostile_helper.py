@@ -144,11 +144,14 @@ def test_151_a_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     "outcomes",
     [
         [],
-        [["b", True, None, ""]],
-        [["a", True, None, ""], ["a", True, None, ""]],
-        [["a", 1, None, ""]],
-        [["a", True, LEAF, ""]],
-        [["a", False, "x", ""]],
+        True,
+        [False],
+        [1],
+        [True, True],
+        [["b", None, ""]],
+        [["a", None]],
+        [["a", "x", ""]],
+        [["a", None, 5]],
     ],
 )
 def test_outcomes_of_something_else(outcomes: Any) -> None:
