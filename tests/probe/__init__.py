@@ -1,0 +1,1 @@
+"""The probes: what they read, and what they make of it."""
