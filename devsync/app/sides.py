@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +117,12 @@ def guard(allowed: Sequence[str], project: ProjectRules) -> Guard:
 def arrivals(sync: SyncConfig, project: ProjectRules) -> Arrivals:
     """Holds back what is new and more than the configuration lets pass unasked."""
     return Arrivals(Limits(sync.max_file, sync.max_arrivals), project.tracked)
+
+
+def unnoticed(patterns: Sequence[str]) -> Callable[[RelPath], bool]:
+    """Whether a change of a path is no sign of work: its path matches a pattern, as in .gitignore."""
+    rules = Rules(own=tuple(patterns_to_rules(patterns)))
+    return lambda path: not rules.visible(path, is_folder=False)
 
 
 class _OnConnection(Forwarding):
