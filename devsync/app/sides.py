@@ -23,6 +23,7 @@ from devsync.store import Store
 
 if TYPE_CHECKING:
     from devsync.replica.remote import RemoteReplica
+    from devsync.ssh.target import Target
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,17 @@ class Connector:
         self._accept = fingerprint
 
     def __call__(self, address: Address) -> Connection:
-        from devsync.machine.embedded import EmbeddedMachine
         from devsync.ssh.connect import connect
+
+        return connect(self.target(address), accept=self._accept)
+
+    def target(self, address: Address) -> Target:
+        """What an SSH client must know of the machine at this address."""
+        from devsync.machine.embedded import EmbeddedMachine
         from devsync.ssh.target import Target
 
         if isinstance(self._machine, EmbeddedMachine):
-            target = Target(
+            return Target(
                 address.host,
                 port=address.port,
                 user=self._machine.user,
@@ -53,16 +59,14 @@ class Connector:
                 alias=address.alias,
                 config_file=None,
             )
-        else:
-            target = Target(
-                address.host,
-                port=self._ssh.port,
-                user=self._ssh.user,
-                identity_file=self._ssh.identity_file,
-                known_hosts=self._ssh.known_hosts,
-                alias=address.alias,
-            )
-        return connect(target, accept=self._accept)
+        return Target(
+            address.host,
+            port=self._ssh.port,
+            user=self._ssh.user,
+            identity_file=self._ssh.identity_file,
+            known_hosts=self._ssh.known_hosts,
+            alias=address.alias,
+        )
 
 
 def open_remote(config: Config, connection: Connection, *, create: bool) -> Replica:
@@ -111,6 +115,8 @@ def claimant(root: Path) -> str:
 def guard(allowed: Sequence[str], project: ProjectRules) -> Guard:
     """Holds credentials back, except in the paths that these patterns, as in .gitignore, name."""
     rules = Rules(own=tuple(patterns_to_rules(allowed)))
+    if not allowed:
+        return Guard(lambda _: False, project.tracked)
     return Guard(lambda path: not rules.visible(path, is_folder=False), project.tracked)
 
 

@@ -70,6 +70,9 @@ COMMANDS: Mapping[str, Entry] = {
         "kill",
         "End a job and everything that it started: TERM, and KILL for what does not go.",
     ),
+    "ssh": Entry(
+        "devsync.cli.ssh", "ssh", "A shell in the project's folder on the machine, or COMMAND in one."
+    ),
     "idle": Entry("devsync.cli.idle", "idle", "Show whether the machine is busy, and every sign of work."),
     "keepalive": Entry(
         "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."

@@ -94,5 +94,5 @@ class JobRequests:
             return found
         if found is None:
             raise DevsyncError(f"there is no job '{word}'", hint="devsync jobs lists them")
-        ids = ", ".join(job.id for job in found)
+        ids = ", ".join(sorted(job.id for job in found))
         raise Misuse(f"'{word}' could be each of {len(found)} jobs: {ids}", hint="write more of the id")

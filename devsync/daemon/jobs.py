@@ -83,7 +83,11 @@ class JobKeeper:
         with self._turn:
             if self._desk is None:
                 raise self._why
-            return question(self._desk)
+            try:
+                return question(self._desk)
+            except Unavailable as error:
+                self._ring.set()  # the service shall notice now, not at its next look
+                raise AWAY from error
 
     def start(self, order: Order, origin: Mapping[str, str | None]) -> Job:
         """Start a job, and tell of its end."""

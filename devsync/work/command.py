@@ -84,19 +84,21 @@ def _inner(setup: str | None, given: int, buffered: bool) -> str:
     if setup:
         parts += [_CONDA] if "conda" in setup else []
         failed = "printf 'devsync: the setup failed: %s\\n' \"$1\" >&2; exit 125;"
-        parts += [f'eval "$1" </dev/null >&2 || {{ {failed} }}', "shift"]
+        # In a function it has arguments of its own, whatever it does to them.
+        parts += ['devsync_setup() { eval "$1"; }', f'devsync_setup "$1" </dev/null >&2 || {{ {failed} }}']
+        parts += ["unset -f devsync_setup; shift"]
     if not buffered:
         parts += ['export PYTHONUNBUFFERED="${PYTHONUNBUFFERED-1}"']
     parts += ['export "$1"; shift'] * given
     return "; ".join([*parts, 'exec "$@"'])
 
 
-def command_line(around: Surroundings, order: Order, *, buffered: bool = False) -> str:
-    """The line for the machine's shell, whichever it is, that runs an order and says which process it is.
+def command_line(around: Surroundings, order: Order, *, marked: bool = True, buffered: bool = False) -> str:
+    """The line for the machine's shell, whichever it is, that runs an order as `launch` does.
 
     Raises Misuse if that is more than a shell can be given.
     """
-    line = _line(launch(around, order, marked=True, buffered=buffered))
+    line = _line(launch(around, order, marked=marked, buffered=buffered))
     if len(line.encode("utf-8", "surrogateescape")) > LONGEST:
         raise Misuse(
             f"the command is too long: {sum(map(len, order.words))} characters",

@@ -106,6 +106,49 @@ def test_a_folder_that_is_not_there_is_a_failure_of_ours(tmp_path: Path) -> None
     assert done.returncode == 125
 
 
+# ------------------------------------------------------------ the shell, and what it does before
+
+
+def execute(around: Surroundings, order: Order, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "-c", line_of(around, order, marked=False)],
+        env=env(home),
+        input="input",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("shell", ["bash", "/bin/sh", "dash"])
+def test_the_setup_comes_first_and_touches_neither_input_nor_output(tmp_path: Path, shell: str) -> None:
+    setup = "cat; echo ready; export A=$((40 + 2)) B=setup; set -- lost"
+    order = Order(["sh", "-c", 'echo "$A" "$B" "$1"; cat', "sh", "it's"], {"B": "the user's"})
+    done = execute(Surroundings(str(tmp_path), shell, setup), order, tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("42 the user's it's\ninput", "ready\n", 0)
+
+
+def test_a_setup_that_fails_is_our_failure_and_nothing_runs(tmp_path: Path) -> None:
+    around = Surroundings(str(tmp_path), setup="echo because >&2; false")
+    done = execute(around, Order(["touch", "ran"]), tmp_path)
+    assert done.returncode == 125
+    assert done.stderr.startswith("because\n") and "the setup failed" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_conda_is_found_where_only_interactive_shells_know_it(tmp_path: Path) -> None:
+    (tmp_path / "miniconda3/etc/profile.d").mkdir(parents=True)
+    script = 'conda() { [ "$1" = activate ] && export CONDA_DEFAULT_ENV=$2; }\n'
+    (tmp_path / "miniconda3/etc/profile.d/conda.sh").write_text(script)
+    around = Surroundings(str(tmp_path), "bash", "conda activate py310")
+    assert execute(around, Order(["printenv", "CONDA_DEFAULT_ENV"]), tmp_path).stdout == "py310\n"
+
+
+def test_a_shell_that_is_not_there_is_our_failure(tmp_path: Path) -> None:
+    done = execute(Surroundings(str(tmp_path), "/no/such/bash"), Order(["true"]), tmp_path)
+    assert (done.returncode, "no shell /no/such/bash" in done.stderr) == (125, True)
+
+
 # ------------------------------------------------------------ running it
 
 
