@@ -28,17 +28,18 @@ import json
 import os
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.snapshot import Change, Digest, File, Outcome, RelPath, Snapshot, from_json
 from devsync.ports import DevsyncError, Halted, Owned, Pending, Sftp
+from devsync.replica.fetch import Fetching
 from devsync.replica.home import MARKER_LIMIT
 from devsync.replica.owner import FRESH, OWNER, OWNER_LIMIT, Claim, Taken, check, succeed
 from devsync.replica.sftp_commit import SftpCommit
-from devsync.replica.sftp_look import SftpLook, ahead, settle, staging_path
+from devsync.replica.sftp_look import SftpLook, settle, staging_path
 from devsync.replica.trash import INDEX, OPEN, RECOVERED
 from devsync.replica.walk import HOME, MARKER, RootGone, told
 
@@ -53,7 +54,6 @@ class SftpOnlyReplica:
         self._root = _resolve(sftp, os.fsencode(root), create)
         self._look = SftpLook(sftp, self._root)
         self._home_made = False
-        self._usual_mode = 0o644
         self._claim: Claim | None = None
         self._next_beat = 0.0
         self._staging: SftpStaging | None = None
@@ -103,13 +103,7 @@ class SftpOnlyReplica:
         return self._look.scan(self._rules, scope)
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
-        def ask(item: tuple[RelPath, File]) -> tuple[Iterable[bytes], int]:
-            path, file = item
-            return _exactly(file, self._sftp.read_file(self._look.path(path), file.size)), file.size
-
-        files = iter([file for _, file in wanted])
-        for _ in ahead(wanted, ask, lambda content: staging.put(next(files), content)):
-            pass
+        Fetching(self._sftp, self._look.path).supply(wanted, staging)
 
     def staging(self) -> SftpStaging:
         try:
@@ -123,7 +117,7 @@ class SftpOnlyReplica:
         self.beat()
         try:
             self._make_home()
-            return SftpCommit(self._sftp, self._look, self._usual_mode).run(changes)
+            return SftpCommit(self._sftp, self._look).run(changes)
         except OSError as error:  # nothing can be written at all: a read-only or full disk
             return [Outcome(change.path, False, None, told(error)) for change in changes]
 
@@ -207,7 +201,7 @@ class SftpOnlyReplica:
             self._sftp.write_file(ignore, [b"*\n"], 0o600).result()
         # The umask there, asked by making a file: modes go through it.
         self._sftp.write_file(probe, [b"?"], 0o666).result()
-        self._usual_mode = self._sftp.lstat(probe).result().mode & 0o777
+        self._look.usual_mode = self._sftp.lstat(probe).result().mode & 0o777
         self._sftp.remove(probe).result()
         self._home_made = True
 
@@ -324,18 +318,6 @@ def _resolve(sftp: Sftp, root: bytes, create: bool) -> bytes:
         return sftp.realpath(root).result().rstrip(b"/")
     except OSError:
         return root.rstrip(b"/")  # it is not there, which the first look will say
-
-
-def _exactly(file: File, content: Iterable[bytes]) -> Iterator[bytes]:
-    """The content, exactly as long as announced: its digest is for the receiving side to compare."""
-    size = 0
-    for chunk in content:
-        size += len(chunk)
-        if size > file.size:
-            break
-        yield chunk
-    if size != file.size:
-        raise ports.ContentChanged("it changed since it was looked at")
 
 
 def _is_digest(name: bytes) -> bool:

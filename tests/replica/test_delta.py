@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from devsync.core.snapshot import Change, File
 from devsync.daemon.transfer import Metered
-from devsync.ports import DevsyncError, Process, Replica
+from devsync.ports import DevsyncError, Replica
 from devsync.replica.delta import FROM, SMALLEST, Blocks, Copy, block_size, difference
 from devsync.replica.local import LocalReplica
 from devsync.replica.remote import RemoteReplica
@@ -151,21 +151,28 @@ class NoMeter:
     def moved(self, side: str, size: int) -> None: ...
 
 
+class Hearing(LocalProcess):
+    """A process that ends by itself when its input does, as one whose connection is lost."""
+
+    def close(self) -> None:
+        assert self.program.stdin is not None
+        self.program.stdin.close()
+        self.program.wait(timeout=20)
+        super().close()
+
+
 class Pair:
     """A folder here and one on the machine."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, line: Counted | None = None) -> None:
         self.here, self.there = folder / "here", folder / "there"
         for each in (self.here, self.there):
             each.mkdir(exist_ok=True)
-        self.line = Counted()
+        self.line = line or Counted()
         self.local = LocalReplica(self.here)
-        self.remote = RemoteReplica(self.process, lambda: SftpClient(self.line), str(self.there))
+        self.remote = RemoteReplica(Hearing, lambda: SftpClient(self.line), str(self.there))
         self.local.claim("me", "me", take_over=False)
         self.remote.claim("me", "me", take_over=True)
-
-    def process(self, command: str) -> Process:
-        return LocalProcess(command)
 
     def bring(self, path: str, *, up: bool) -> dict[str, str]:
         """Bring the file to the other side as the engine does; what did not arrive, and why."""
@@ -320,6 +327,7 @@ def lie(pair: Pair, monkeypatch: pytest.MonkeyPatch, verb: str, answer: object) 
         def result(self) -> object:
             return answer
 
-    monkeypatch.setattr(
-        pair.remote.helper, "ask", lambda name, **more: Lie() if name == verb else ask(name, **more)
-    )
+    def answered(wanted: str, **more: Any) -> Any:
+        return Lie() if wanted == verb else ask(wanted, **more)
+
+    monkeypatch.setattr(pair.remote.helper, "ask", answered)
