@@ -37,6 +37,7 @@ _PLACES: Mapping[str, str] = {
     r"\.config/gcloud/.*(credentials|tokens).*": "Google Cloud credentials",
 }
 _BY_NAME = [(re.compile(pattern, re.DOTALL), reason) for pattern, reason in _NAMES.items()]
+_ANY_NAME = re.compile("|".join(_NAMES), re.DOTALL)
 _BY_PLACE = [(re.compile(f"(.*/)?{pattern}", re.DOTALL), reason) for pattern, reason in _PLACES.items()]
 
 
@@ -92,7 +93,11 @@ def by_name(path: RelPath) -> str:
     name = whole.rpartition("/")[2]
     if name.endswith(_TEMPLATES):
         return ""
-    for patterns, text in ((_BY_NAME, name), (_BY_PLACE, whole)):
+    # Nearly every name is innocent, and there may be many: one look tells so.
+    suspects = [(_BY_NAME, name)] if _ANY_NAME.fullmatch(name) else []
+    if "/." in f"/{whole}":  # as every place has it
+        suspects.append((_BY_PLACE, whole))
+    for patterns, text in suspects:
         for pattern, reason in patterns:
             if pattern.fullmatch(text):
                 return reason

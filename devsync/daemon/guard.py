@@ -42,20 +42,24 @@ class Guard:
         """Of changes that bring a content to the machine, or here: path -> why it is held back.
 
         A name holds a file back in both directions, unless it is on both sides already. A content
-        is only looked at where it would leave this computer and git does not keep the file.
+        is only looked at where it would leave this computer, git does not keep the file, and it is
+        not allowed anyway.
         """
         reasons = {
             change.path: reason
             for change in (*leaving, *coming)
-            if change.path not in agreed and (reason := secrets.by_name(change.path))
+            if change.path not in agreed
+            and (reason := secrets.by_name(change.path))
+            and not self._allowed(change.path)
         }
-        unsuspected = [change for change in leaving if change.path not in reasons]
+        unsuspected = [
+            change for change in leaving if change.path not in reasons and not self._allowed(change.path)
+        ]
         reasons.update(self._by_content(unsuspected, local))
         return {
             path: f"looks like a credential ({reason}): not mirrored; "
             "name it in sync.allow_secrets if it shall be"
             for path, reason in reasons.items()
-            if not self._allowed(path)
         }
 
     def _by_content(self, changes: list[Change], local: Replica) -> dict[RelPath, str]:
