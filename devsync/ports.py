@@ -288,7 +288,7 @@ class Connection(Protocol):
         """Open a subsystem, 'sftp' above all. If the machine has none, the stream says so (DevsyncError)."""
 
     def forward(self, host: str, port: int, take: Callable[[bytes], int] | None = None) -> ByteStream:
-        """Connect to host:port there, or ConnectionRefusedError. `take` has first refusal while `recv` waits."""
+        """Connect to host:port there, or ConnectionRefusedError; `take` goes first while `recv` waits."""
 
     def rtt(self) -> float | None:
         """Seconds that the last answered heartbeat took; None before the first."""

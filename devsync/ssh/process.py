@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from devsync.ports import DevsyncError, Unavailable
 
@@ -18,9 +18,21 @@ EVERYTHING = 16 * 1024 * 1024
 NO_STATUS = -1
 
 
+class Pipe(Protocol):
+    """Where the SSH library's thread puts what arrives for a channel, and where its reader waits."""
+
+    def feed(self, data: bytes, /) -> None: ...
+    def read(self, size: int, timeout: float | None = None, /) -> bytes: ...
+    def read_ready(self) -> bool: ...
+    def close(self) -> None: ...
+
+
 class Channel(Protocol):
     """The part of the SSH library's channel that is used here."""
 
+    in_buffer: Any  # a Pipe, which may be another one; a class of the library's, say its stubs
+    in_window_sofar: int
+    in_window_threshold: int
     closed: bool
     eof_received: bool | int
     exit_status: int
@@ -34,6 +46,9 @@ class Channel(Protocol):
     def resize_pty(self, width: int, height: int) -> None: ...
     def close(self) -> None: ...
 
+
+Take = Callable[[bytes], int]
+"""Takes what it can of these bytes without waiting, and says how much; raises nothing."""
 
 Lost = Callable[[], DevsyncError | None]
 """Why a channel is of no use: the link under it is gone, or it was refused. None while it stands."""
@@ -56,14 +71,61 @@ class _Reader:
         return piece
 
 
+class Shortcut:
+    """A pipe that offers what arrives to `take` first, so that a small answer waits for no other thread.
+
+    Only while a reader waits and the pipe is empty: nothing that came before can still be on its way. It is
+    the reader who acknowledges, so when it is time for that, what arrives is left to it.
+    """
+
+    def __init__(self, channel: Channel, take: Take) -> None:
+        self._channel = channel
+        self._pipe: Pipe = channel.in_buffer
+        self._take = take
+        self.awaited = False
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def feed(self, data: bytes) -> None:
+        channel = self._channel
+        with self._lock:
+            if self.awaited and channel.in_window_sofar <= channel.in_window_threshold:
+                taken = self._take(data)
+                channel.in_window_sofar += taken  # the reader, who counts as well, is waiting
+                data = data[taken:]
+            if data:
+                self.awaited = False
+                self._pipe.feed(data)
+
+    def read(self, size: int, timeout: float | None = None) -> bytes:
+        with self._lock:
+            self.awaited = not self._ended and not self._pipe.read_ready()
+        return self._pipe.read(size, timeout)
+
+    def end(self) -> None:
+        """`take` is not called any more, and is not being called, when this returns."""
+        with self._lock:
+            self._ended = True
+            self.awaited = False
+
+    def read_ready(self) -> bool:
+        return self._pipe.read_ready()
+
+    def close(self) -> None:
+        self._pipe.close()
+
+
 class ChannelStream:
     """A ports.ByteStream over a channel."""
 
-    def __init__(self, channel: Channel, lost: Lost) -> None:
+    def __init__(self, channel: Channel, lost: Lost, take: Take | None = None) -> None:
         self._channel = channel
         self._lost = lost
         self._closed = False
         self._out = _Reader(channel.recv)
+        self._shortcut = None if take is None else Shortcut(channel, take)
+        if self._shortcut is not None:
+            channel.in_buffer = self._shortcut  # what has come already is read first: it is in the pipe below
 
     def send(self, data: bytes | memoryview) -> None:
         rest = memoryview(data).cast("B")
@@ -91,6 +153,8 @@ class ChannelStream:
 
     def close(self) -> None:
         self._closed = True
+        if self._shortcut is not None:
+            self._shortcut.end()
         try:
             self._channel.close()
         except OSError:

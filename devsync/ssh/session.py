@@ -54,8 +54,8 @@ class Session:
             channel, self._lost_or_refused(channel, f"the machine's SSH server has no {name}")
         )
 
-    def forward(self, host: str, port: int) -> ChannelStream:
-        return ChannelStream(self.channel_to(host, port), self._lost)
+    def forward(self, host: str, port: int, take: Callable[[bytes], int] | None = None) -> ChannelStream:
+        return ChannelStream(self.channel_to(host, port), self._lost, take)
 
     def channel_to(self, host: str, port: int) -> Channel:
         """As `forward`, but the bare channel, on which another session can be built."""

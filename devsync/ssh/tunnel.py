@@ -1,7 +1,8 @@
 """A port of the machine on this computer: listens on 127.0.0.1 and carries every connection over the link.
 
 The supervisor's thread accepts. Each connection has two more threads, one a direction, both made by `spawn`;
-the one that brings bytes here (it opened the way) closes everything when both have come to their end.
+the one that brings bytes here (it opened the way) closes everything when both have come to their end. While
+it waits, the link's own thread hands to the client what it has room for: an echo then costs one turn less.
 """
 
 from __future__ import annotations
@@ -117,14 +118,14 @@ class Tunnel:
             self.forget(passage)
 
     def _end_all(self) -> None:
+        for passage in list(self._live):  # not under the lock, which whoever delivers asks for
+            passage.abort()
         with self._changed:
-            for passage in list(self._live):
-                passage.abort()
             self._changed.wait_for(lambda: not self._live, timeout=3)
 
     # What a passage needs of its tunnel.
 
-    def reach(self, client: socket.socket) -> ByteStream | None:
+    def reach(self, client: socket.socket, take: Callable[[bytes], int]) -> ByteStream | None:
         """Open the way to the remote port, waiting for the link; None if it cannot be."""
         deadline = time.monotonic() + LINK_WITHIN
         while not self._stop.is_set():
@@ -138,7 +139,7 @@ class Tunnel:
                     return None
                 continue
             try:
-                stream = connection.forward("localhost", self.remote)
+                stream = connection.forward("localhost", self.remote, take)
             except ConnectionRefusedError:
                 self.problem = f"nobody listens on port {self.remote} there"
                 return None
@@ -179,7 +180,7 @@ class _Passage:
 
     def run(self) -> None:
         """Open the way, then bring here what the machine sends; close everything in the end."""
-        stream = self._tunnel.reach(self._client)
+        stream = self._tunnel.reach(self._client, self._take)
         with self._lock:
             self._stream = stream
         outward: threading.Thread | None = None
@@ -214,6 +215,17 @@ class _Passage:
                 pass  # the client has left
         if stream is not None:
             stream.close()
+
+    def _take(self, data: bytes) -> int:
+        """In the link's own thread, while `_deliver` waits: pass on what the client has room for."""
+        if self._broken:
+            return 0
+        try:
+            size = self._client.send(data, socket.MSG_DONTWAIT)
+        except OSError:  # no room, or the client has left, which `_deliver` then sees
+            return 0
+        self._tunnel.count(received=size)
+        return size
 
     def _deliver(self, stream: ByteStream) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from devsync.ports import ByteStream, DevsyncError, Process, Terminal, Unavailable
 from tests.fakes.process import LocalProcess
@@ -32,7 +33,7 @@ class FakeConnection:
     def subsystem(self, name: str) -> ByteStream:
         raise DevsyncError(f"no subsystem '{name}' here")
 
-    def forward(self, host: str, port: int) -> ByteStream:
+    def forward(self, host: str, port: int, take: Callable[[bytes], int] | None = None) -> ByteStream:
         raise ConnectionRefusedError(f"nobody listens on {host}:{port}")
 
     def rtt(self) -> float | None:
