@@ -142,6 +142,12 @@ class SyncConfig:
     allow_secrets: tuple[str, ...] = setting(
         schema.TEXTS, [], "paths that look like credentials, mirrored all the same"
     )
+    bandwidth: int | None = setting(
+        schema.RATE,
+        None,
+        "the most that contents may take of the line in a second, there and back together",
+        example="2MiB",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,10 +74,14 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
     """The machine's side of the project, on a connection that it closes in the end."""
     from devsync.replica.luggage import NoPython
     from devsync.replica.remote import RemoteReplica
+    from devsync.ssh.bandwidth import Bucket, Limited
     from devsync.ssh.sftp import SftpClient
 
     def open_sftp() -> Sftp:
-        return SftpClient(connection.subsystem("sftp"))
+        stream = connection.subsystem("sftp")
+        if config.sync.bandwidth is not None:
+            stream = Limited(stream, Bucket(config.sync.bandwidth, time.monotonic))
+        return SftpClient(stream)
 
     try:
         try:

@@ -66,6 +66,9 @@ def settings_of(record: type) -> dict[str, Setting]:
 
 # ---------------------------------------------------------------- kinds
 
+SLOWEST = 16 << 10
+"""Bytes a second below which nothing would get anywhere."""
+
 SHELLS = ("bash", "zsh", "ksh", "dash", "sh")
 
 
@@ -197,6 +200,13 @@ def _size(value: object) -> int:
         raise ValueError(f"'{text}' {error}") from None
 
 
+def _rate(value: object) -> int:
+    rate = _size(value)
+    if rate < SLOWEST:
+        raise ValueError("must be 16KiB (a second) or more")
+    return rate
+
+
 def choice(*words: str) -> Kind[str]:
     """One of a few words."""
 
@@ -227,6 +237,7 @@ DURATION_OR_OFF = Kind('duration, or `"off"`', _duration_or_never)
 SHARE = Kind("percentage", _share)
 PERCENT = Kind("number, 0 to 100", _percent)
 SIZE = Kind("size", _size)
+RATE = Kind("size (a second)", _rate)
 
 
 # ---------------------------------------------------------------- words for people
