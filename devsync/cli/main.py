@@ -78,6 +78,14 @@ COMMANDS: Mapping[str, Entry] = {
         "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."
     ),
     "vm": Entry("devsync.cli.vm", "vm", "Look at the machine, start it, deallocate it."),
+    "doctor": Entry(
+        "devsync.cli.doctor",
+        "doctor",
+        "Check everything from the configuration to the machine's GPU; each line says what to do.",
+    ),
+    "service": Entry(
+        "devsync.cli.service", "service", "Let systemd keep devsync alive for this project, without root."
+    ),
     "demo": Entry(
         "devsync.cli.demo", "demo", "Show the whole job against an embedded machine; no account needed."
     ),
