@@ -193,8 +193,12 @@ def test_a_module_says_what_it_is_for_and_is_no_longer_than_it_should(module: st
 # ---------------------------------------------------------------- what travels to the machine
 
 
-LISTS = {"devsync.replica.luggage": "TRAVELLING", "devsync.replica.remote_probe": "PROBING"}
-"""Where the modules are named that travel: to every helper, and to the one that probes."""
+LISTS = {
+    "devsync.replica.luggage": "TRAVELLING",
+    "devsync.replica.remote_probe": "PROBING",
+    "devsync.work.jobs": "TRAVELLING",
+}
+"""Where the modules are named that travel: to every helper, to the one that probes, to the one for jobs."""
 
 
 def travelling() -> tuple[str, ...]:
@@ -223,6 +227,7 @@ def test_a_traveller_needs_the_standard_library_and_other_travellers(module: str
                 "devsync.core",
                 "devsync.probe",
                 "devsync.replica",
+                "devsync.work",
             ), f"{module} needs {name}"
         else:
             optional = (

@@ -91,6 +91,7 @@ class _Stage:
             self.compare,
             self.save,
             self.run,
+            self.job,
             self.page,
             self.idle,
             self.stop,
@@ -156,6 +157,17 @@ class _Stage:
         result = json.loads((self._project / "result.json").read_text())
         _verify(result["score"] == 11, f"it ran an old version of the code: {result}")
         return f'it said "{said}", and result.json is here'
+
+    def job(self) -> str:
+        """devsync run --detach: a job that would go on without you; you follow it, and its result comes."""
+        script = "for n in 1 2 3; do echo epoch $n; sleep 0.2; done; echo trained >model.bin"
+        job = self._devsync("run", "--detach", "--name", "train", "--", "sh", "-c", script).strip()
+        said = self._devsync("attach", "train").split("\n")
+        _verify(said[:3] == ["epoch 1", "epoch 2", "epoch 3"], f"it said {said}")
+        _wait("its result did not arrive", (self._project / "model.bin").exists)
+        state = next(row for row in json.loads(self._devsync("jobs", "--json")) if row["id"] == job)
+        _verify(state["status"] == 0, f"it ended so: {state}")
+        return f"job {job} said {len(said) - 1} lines and ended with status 0; model.bin is here"
 
     def page(self) -> str:
         """A web server on the machine, as Jupyter would be; you open it here, through the tunnel."""

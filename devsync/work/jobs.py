@@ -13,7 +13,10 @@ from devsync.ports import DevsyncError
 from devsync.work import warden
 from devsync.work.command import Surroundings, launch
 
-VERBS = (("devsync.work.jobs_there", ("devsync.work.warden",)),)
+TRAVELLING = ("devsync.work.warden", "devsync.work.jobs_there")
+"""The modules that travel for it; the last has the verbs."""
+
+VERBS = ((TRAVELLING[-1], TRAVELLING[:-1]),)
 """What the helper needs besides its own verbs: a module with more, and what that needs."""
 
 
