@@ -9,27 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from devsync.config import Config
+from devsync.config import AzureConfig, Config
 from devsync.folders import state_dir
+from devsync.machine.azure_settings import AzureSettings, Credential
 from devsync.ports import Machine, Power, Progress
+
+
+def azure_settings(azure: AzureConfig) -> AzureSettings:
+    """The VM that the configuration names, and how to sign in."""
+    return AzureSettings(
+        azure.subscription_id,
+        azure.resource_group,
+        azure.vm_name,
+        cast("Credential", azure.credential),  # the schema admits no other word
+        azure.endpoint,
+        None if azure.ca_bundle is None else str(azure.ca_bundle),
+    )
 
 
 def open_machine(config: Config, state: Path) -> Machine:
     """The machine of a project."""
     if config.machine.azure is not None and config.machine.provider == "azure":
         from devsync.machine.azure import AzureMachine
-        from devsync.machine.azure_settings import AzureSettings, Credential
 
-        azure = config.machine.azure
-        settings = AzureSettings(
-            azure.subscription_id,
-            azure.resource_group,
-            azure.vm_name,
-            cast("Credential", azure.credential),  # the schema admits no other word
-            azure.endpoint,
-            None if azure.ca_bundle is None else str(azure.ca_bundle),
-        )
-        return AzureMachine(settings, ssh_port=config.ssh.port or 22)
+        return AzureMachine(azure_settings(config.machine.azure), ssh_port=config.ssh.port or 22)
     if config.machine.provider == "local":
         from devsync.machine.embedded import EmbeddedMachine
 

@@ -32,6 +32,14 @@ class Project:
 
         return load(self.root(), environ=self.environ)
 
+    def subscription(self, subscription_id: str) -> Config:
+        """The settings for asking about a subscription, of which no VM has been chosen yet."""
+        from devsync.config import load
+
+        azure = {"subscription_id": subscription_id, "resource_group": "-", "vm_name": "-"}
+        given = {f"machine.azure.{name}": value for name, value in azure.items()}
+        return load(self.start, environ=self.environ, given={"machine.provider": "azure", **given})
+
     def state(self) -> Path:
         """The folder for the project's state, made if it is missing."""
         from devsync.folders import state_dir

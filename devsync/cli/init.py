@@ -94,17 +94,23 @@ def init(project: Project, /, **given: object) -> None:
     values = {KEYS[flag]: value for flag, value in answers.items()}
     if "identity_file" in answers:  # named from where the command runs; the file means its own folder
         values[KEYS["identity_file"]] = _from_anywhere(str(answers["identity_file"]))
-    values.setdefault(KEYS["path"], f"~/work/{name}")
-    shown = {
-        key: setting
-        for key, setting in SETTINGS.items()
-        if answers["provider"] == "azure" or not key.startswith("machine.azure.")
-    }
-    _write(target, render(shown, values, arrays={"tunnel"}), project)
-    note(f"wrote {target}")
+    write_new(folder, values, project)
     if not any(os.path.exists(above / ".git") for above in (folder, *folder.parents)):
         note("this folder is no git checkout: everything is mirrored but what sync.ignore names")
     note("next: devsync start")
+
+
+def write_new(folder: Path, values: dict[str, object], project: Project) -> None:
+    """Write a commented devsync.toml with these settings, by their dotted keys."""
+    values.setdefault(KEYS["path"], f"~/work/{default_name(folder)}")
+    shown = {
+        key: setting
+        for key, setting in SETTINGS.items()
+        if values[KEYS["provider"]] == "azure" or not key.startswith("machine.azure.")
+    }
+    target = folder / FILE_NAME
+    _write(target, render(shown, values, arrays={"tunnel"}), project)
+    note(f"wrote {target}")
 
 
 def _complete(answers: dict[str, object], name: str) -> None:

@@ -77,7 +77,7 @@ COMMANDS: Mapping[str, Entry] = {
     "keepalive": Entry(
         "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."
     ),
-    "vm": Entry("devsync.cli.vm", "vm", "Look at the machine, start it, deallocate it."),
+    "vm": Entry("devsync.cli.vm", "vm", "Look at the machine, start it, deallocate it, make one."),
     "doctor": Entry(
         "devsync.cli.doctor",
         "doctor",

@@ -10,12 +10,17 @@ from devsync.cli import output
 from devsync.cli.context import Project, pass_project
 from devsync.cli.life import say
 from devsync.cli.options import json_option
+from devsync.cli.vm_make import allow_my_ip, deploy, destroy
 from devsync.daemon.client import Client
 
 
 @click.group()
 def vm() -> None:
-    """Look at the machine, start it, deallocate it."""
+    """Look at the machine, start it, deallocate it, make one."""
+
+
+for made_elsewhere in (deploy, destroy, allow_my_ip):
+    vm.add_command(made_elsewhere)
 
 
 @vm.command()
@@ -74,3 +79,34 @@ def deallocate(project: Project, *, as_json: bool) -> None:
         output.document(asdict(answer))
     else:
         output.note(f"the machine is {answer.state}")
+
+
+@vm.command()
+@click.argument("size")
+@pass_project
+def resize(project: Project, *, size: str) -> None:
+    """Give the deallocated VM another SIZE, as Standard_NC8as_T4_v3."""
+    from devsync.app.cloud import resize_vm
+
+    resize_vm(project.config(), size, output.note)
+    output.note("next: devsync start")
+
+
+@vm.command("list")
+@click.option("--subscription-id", metavar="ID", help="The subscription; by default the project's.")
+@json_option
+@pass_project
+def list_(project: Project, *, subscription_id: str | None, as_json: bool) -> None:
+    """The VMs of the subscription."""
+    from devsync.app.cloud import list_vms
+
+    config = project.subscription(subscription_id) if subscription_id else project.config()
+    found = list_vms(config)
+    if as_json:
+        output.document([{**asdict(one), "state": one.state.value} for one in found])
+        return
+    for one in found:
+        spot = " spot" if one.spot else ""
+        output.data(f"{one.name}\t{one.resource_group}\t{one.location}\t{one.size}{spot}\t{one.state.value}")
+    if not found:
+        output.note("there is no VM that this account sees")

@@ -145,6 +145,8 @@ class Drive:
             # brought it. So look once more before believing the failure.
             self._operation, self._failure, self._patience = None, trouble, 0
             return 0
+        if self._operation is None:
+            return 0  # over: what has come of it is read at once
         self._tell(f"VM '{self._vm.name}' is {self._power.value}: {self._goal.doing} it")
         return self._pause(self._interval)
 

@@ -87,10 +87,17 @@ _CODES: Mapping[Kind, tuple[str, ...]] = {
         "OverconstrainedAllocationRequest",
         "OverconstrainedZonalAllocationRequest",
         "SkuNotAvailable",
+        "SpotPriceGreaterThanProvidedMaxPrice",
     ),
-    Kind.QUOTA: ("QuotaExceeded",),
+    Kind.QUOTA: ("QuotaExceeded", "ResourceQuotaExceeded", "PublicIPCountLimitReached"),
     Kind.SUPERSEDED: ("OperationPreempted", "Canceled"),
-    Kind.CONFLICT: ("Conflict", "ConflictingConcurrentWriteNotAllowed", "AnotherOperationInProgress"),
+    Kind.CONFLICT: (
+        "Conflict",
+        "ConflictingConcurrentWriteNotAllowed",
+        "AnotherOperationInProgress",
+        "DeploymentActive",
+        "ResourceGroupBeingDeleted",
+    ),
     Kind.OUTAGE: (
         "RetryableError",
         "InternalExecutionError",
@@ -158,7 +165,7 @@ class Trouble(Exception):
 
 
 def explain(problem: Problem, settings: AzureSettings, doing: str) -> DevsyncError:
-    """The error a user reads; `doing`: start, deallocate, read the state of, find the address of."""
+    """The error a user reads; `doing` is a verb for the VM: start, deallocate, read the state of, …."""
     kind = classify(problem)
     error = _signing_in(kind, problem, settings) or _rights(kind, problem, settings, doing)
     error = error or _away(kind, problem, settings) or _power(kind, problem, settings, doing)
@@ -191,13 +198,14 @@ def _login_hint(message: str, settings: AzureSettings) -> str:
 
 
 def _rights(kind: Kind, problem: Problem, settings: AzureSettings, doing: str) -> DevsyncError | None:
-    vm = f"VM '{settings.vm_name}'"
+    vm = settings.subject
     if kind is Kind.FORBIDDEN:
         action = re.search(r"action '([\w./*-]+)'", problem.message)
         missing = f"the right {action.group(1)} is missing" if action else plain(problem.message)
         return NeedsUser(
             f"no right to {doing} {vm}: {missing}",
-            hint="ask for the role Virtual Machine Contributor on it; a new role takes some minutes to work",
+            hint=_ROLES.get(doing, "ask for the role Virtual Machine Contributor on it")
+            + "; a new role takes some minutes to work",
         )
     if kind is Kind.LOCKED:
         return NeedsUser(
@@ -210,6 +218,19 @@ def _rights(kind: Kind, problem: Problem, settings: AzureSettings, doing: str) -
             hint="its owner can enable it in the Azure portal",
         )
     return None
+
+
+_TO_DEPLOY = (
+    "ask for the role Owner of the resource group (docs/azure.md), "
+    "or deploy with --no-identity and the role Contributor"
+)
+_ROLES = {
+    "deploy": _TO_DEPLOY,
+    "check the plan for": _TO_DEPLOY,
+    "destroy": "ask for the role Owner of the resource group",
+    "let this computer reach": "ask for the role Network Contributor on its network security group",
+}
+"""What to ask for, beside what starting and deallocating needs."""
 
 
 def _away(kind: Kind, problem: Problem, settings: AzureSettings) -> DevsyncError | None:
@@ -237,7 +258,7 @@ def _away(kind: Kind, problem: Problem, settings: AzureSettings) -> DevsyncError
 
 
 def _power(kind: Kind, problem: Problem, settings: AzureSettings, doing: str) -> DevsyncError:
-    vm, said = f"VM '{settings.vm_name}'", plain(problem.message) or problem.code
+    vm, said = settings.subject, plain(problem.message) or problem.code
     match kind:
         case Kind.MISSING:
             return NeedsUser(
@@ -255,7 +276,7 @@ def _power(kind: Kind, problem: Problem, settings: AzureSettings, doing: str) ->
         case Kind.CAPACITY:
             return Unavailable(
                 f"Azure has no room for {vm} at the moment ({problem.code}): {said}",
-                hint="try again later, or give the VM another size: az vm list-vm-resize-options",
+                hint="try again later, or give the deallocated VM another size: devsync vm resize SIZE",
             )
         case Kind.QUOTA:
             return NeedsUser(
@@ -283,7 +304,7 @@ def _missing(problem: Problem, settings: AzureSettings) -> str:
         return f"there is no {subscription}, or this account does not see it"
     if problem.code == "ResourceGroupNotFound":
         return f"there is no {group} in {subscription}"
-    where = f"VM '{settings.vm_name}' in {group} of {subscription}"
+    where = f"{settings.subject} in {group} of {subscription}"
     if "marked for deletion" in problem.message:
         return f"{where} is being deleted"
     if re.search(r"Microsoft\.Network/", problem.message, re.I):

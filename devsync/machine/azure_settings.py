@@ -26,6 +26,11 @@ class AzureSettings:
     endpoint: str | None = None
     ca_bundle: str | None = None
 
+    @property
+    def subject(self) -> str:
+        """What requests are about, for people; without a VM's name it is the subscription."""
+        return f"VM '{self.vm_name}'" if self.vm_name else f"subscription {self.subscription_id}"
+
     def check(self) -> None:
         """Raise Misuse for what no request could be made of."""
         if not re.fullmatch(r"[\w.-]+", self.subscription_id, re.ASCII):

@@ -67,6 +67,16 @@ class Settings:
         except RecursionError:
             self._unreadable(top, "is nested too deeply")
 
+    def give(self, values: Mapping[str, object]) -> None:
+        """Overrule what files say; the keys are dotted. Raises Misuse for a value that is wrong."""
+        for dotted, value in values.items():
+            key = tuple(dotted.split("."))
+            try:
+                self._values[key] = self._settings[dotted].kind.read(value)
+            except ValueError as error:
+                raise Misuse(f"{dotted}: {error}") from None
+            self._wrong.discard(key)
+
     def _take(self, document: Mapping[str, object], text: str, label: str, shared: bool) -> None:
         for name in self._arrays & document.keys():
             self._forget(name)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from tests.fakes.arm import estate_routes
 from tests.fakes.arm.world import Answer, Operation, Vm, World, refusal
 
 _ID = r"/subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/providers"
@@ -14,7 +16,15 @@ _ROUTES = (
     ("POST", re.compile(_VMS + r"/(?P<name>[^/]+)/(?P<verb>start|deallocate|poweroff)", re.I)),
     ("GET", re.compile(_VMS + r"/(?P<name>[^/]+)/(?P<view>instanceView)", re.I)),
     ("GET", re.compile(_VMS + r"/(?P<name>[^/]+)", re.I)),
+    ("PATCH", re.compile(_VMS + r"/(?P<resize>[^/]+)", re.I)),
     ("GET", re.compile(_VMS, re.I)),
+    (
+        "GET",
+        re.compile(
+            r"/subscriptions/(?P<subscription>[^/]+)/providers/microsoft\.compute/(?P<all>virtualmachines)",
+            re.I,
+        ),
+    ),
     ("GET", re.compile(_ID + r"/microsoft\.network/networkinterfaces/(?P<nic>[^/]+)", re.I)),
     ("GET", re.compile(_ID + r"/microsoft\.network/publicipaddresses/(?P<pip>[^/]+)", re.I)),
     (
@@ -27,7 +37,15 @@ _ROUTES = (
     ),
 )
 _VERBS = {"start": "start", "deallocate": "deallocate", "poweroff": "powerOff"}
-_LABELS = {"view": "instanceView", "nic": "nic", "pip": "publicIp", "operation": "operation", "name": "get"}
+_LABELS = {
+    "all": "listAll",
+    "resize": "resize",
+    "view": "instanceView",
+    "nic": "nic",
+    "pip": "publicIp",
+    "operation": "operation",
+    "name": "get",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: Any = None
 
 
 def answer(world: World, url: str, request: Request) -> Answer | None:
@@ -45,6 +64,11 @@ def answer(world: World, url: str, request: Request) -> Answer | None:
     parts = _match(request)
     label = _label(parts) if parts is not None else "unknown"
     with world.lock:
+        if request.path in _OPEN:
+            return _OPEN[request.path](world, request)
+        deployed = estate_routes.find(world, request.method, request.path)
+        if deployed is not None:
+            label, parts = deployed[0], {}
         world.log.append(label)
         refused = _authenticate(world, request) or _checked(request, parts)
         if refused is not None or parts is None:
@@ -52,7 +76,12 @@ def answer(world: World, url: str, request: Request) -> Answer | None:
         fault = world.take_fault(label)
         if fault is not None and not fault.after:
             return fault.answer
-        given = _route(world, url, request, label, parts)
+        if deployed is not None:
+            given = deployed[1](request.body, request.query.get("$filter", ""))
+            if "Location" in given.headers:
+                given = replace(given, headers={**given.headers, "Location": url + given.headers["Location"]})
+        else:
+            given = _route(world, url, request, label, parts)
         return fault.answer if fault is not None else given
 
 
@@ -100,6 +129,9 @@ def _route(world: World, url: str, request: Request, label: str, parts: Mapping[
         return refusal(
             404, "SubscriptionNotFound", f"The subscription '{parts['subscription']}' could not be found."
         )
+    if label == "listAll":
+        shown = [_machine(world, vm, with_view="statusOnly" in request.query) for vm in vms]
+        return Answer(200, {"value": shown})
     vms = [vm for vm in vms if _same(vm.group, parts["group"])]
     if not vms:
         return refusal(404, "ResourceGroupNotFound", f"Resource group '{parts['group']}' could not be found.")
@@ -125,7 +157,7 @@ def _wanted(label: str, parts: Mapping[str, str]) -> tuple[str, str]:
         return "networkInterfaces", parts["nic"]
     if label == "publicIp":
         return "publicIPAddresses", parts["pip"]
-    return "virtualMachines", parts["name"]
+    return "virtualMachines", parts.get("name") or parts["resize"]
 
 
 def _names(vm: Vm) -> dict[str, str]:
@@ -226,11 +258,17 @@ def _machine(world: World, vm: Vm, *, with_view: bool) -> dict[str, object]:
     cards = [{"id": _identity(world, vm, "networkInterfaces")}] if vm.card else []
     properties: dict[str, object] = {
         "vmId": vm.vm_id,
-        "hardwareProfile": {"vmSize": "Standard_NC4as_T4_v3"},
+        "hardwareProfile": {"vmSize": vm.size},
         "provisioningState": "Succeeded",
         "networkProfile": {"networkInterfaces": cards},
         "timeCreated": "2026-01-02T03:04:05.2352463+00:00",
     }
+    if vm.spot:
+        properties["priority"] = "Spot"
+    stored = world.estate.resources.get(_identity(world, vm, "virtualMachines").lower(), {})
+    for name in ("storageProfile", "networkProfile", "priority", "osProfile"):
+        if name in stored.get("properties", {}):
+            properties[name] = stored["properties"][name]
     if with_view:
         properties["instanceView"] = _view(world, vm)
     return {
@@ -238,7 +276,7 @@ def _machine(world: World, vm: Vm, *, with_view: bool) -> dict[str, object]:
         "id": _identity(world, vm, "virtualMachines"),
         "type": "Microsoft.Compute/virtualMachines",
         "location": vm.location,
-        "tags": {},
+        "tags": stored.get("tags", {}),
         "properties": properties,
     }
 
@@ -300,9 +338,34 @@ def _public_ip(world: World, url: str, request: Request, label: str, vm: Vm) -> 
     return Answer(200, body)
 
 
+def _resize(world: World, url: str, request: Request, label: str, vm: Vm) -> Answer:
+    vm.size = request.body["properties"]["hardwareProfile"]["vmSize"]
+    world.on_change()
+    return Answer(200, _machine(world, vm, with_view=False))
+
+
+def _prices(world: World, request: Request) -> Answer:
+    """The items that a filter of `name eq 'value'` joined by `and` lets through."""
+    wanted = dict(re.findall(r"(\w+) eq '([^']*)'", request.query["$filter"]))
+    place = wanted.pop("armRegionName", "")
+    found = [
+        one | {"armRegionName": place}
+        for one in world.prices
+        if all(one.get("type" if name == "priceType" else name) == value for name, value in wanted.items())
+    ]
+    whole = {"BillingCurrency": "USD", "CustomerEntityId": "Default", "CustomerEntityType": "Retail"}
+    return Answer(200, whole | {"Items": found, "NextPageLink": None, "Count": len(found)})
+
+
+_OPEN: Mapping[str, Callable[[World, Request], Answer]] = {
+    "/api/retail/prices": _prices,
+    "/": lambda world, request: Answer(200, world.address),
+}
+"""Services beside ARM, that need no token."""
 _ANSWERS: Mapping[str, Callable[[World, str, Request, str, Vm], Answer]] = {
     "get": _get,
     "instanceView": _instance_view,
     "nic": _card,
     "publicIp": _public_ip,
+    "resize": _resize,
 }

@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 GROUP = "science"
@@ -45,6 +46,8 @@ class Vm:
     location: str = "westeurope"
     vm_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     card: bool = True
+    size: str = "Standard_NC4as_T4_v3"
+    spot: bool = False
 
 
 @dataclass
@@ -85,6 +88,56 @@ _MARKED = (
     "For more information, refer to the documentation."
 )
 
+_SIZES: Mapping[str, Mapping[str, str]] = {
+    "Standard_NC4as_T4_v3": {"vCPUs": "4", "MemoryGB": "28", "GPUs": "1"},
+    "Standard_NC8as_T4_v3": {"vCPUs": "8", "MemoryGB": "56", "GPUs": "1"},
+    "Standard_D2s_v5": {"vCPUs": "2", "MemoryGB": "8"},
+    "Standard_ND96isr_H100_v5": {"vCPUs": "96", "limit": "NotAvailableForSubscription"},
+}
+_PRICES = [
+    {"productName": product, "skuName": sku, "meterName": meter, "retailPrice": price, "armSkuName": size}
+    | {"currencyCode": "USD", "unitOfMeasure": unit, "type": "Consumption", "serviceName": service}
+    for service, product, sku, meter, size, price, unit in (
+        (
+            "Virtual Machines",
+            "NCasT4 v3 Windows",
+            "NC4as T4 v3",
+            "NC4as T4 v3",
+            "Standard_NC4as_T4_v3",
+            0.71,
+            "1 Hour",
+        ),
+        (
+            "Virtual Machines",
+            "NCasT4 v3",
+            "NC4as T4 v3 Spot",
+            "NC4as T4 v3 Spot",
+            "Standard_NC4as_T4_v3",
+            0.18,
+            "1 Hour",
+        ),
+        (
+            "Virtual Machines",
+            "NCasT4 v3",
+            "NC4as T4 v3",
+            "NC4as T4 v3",
+            "Standard_NC4as_T4_v3",
+            0.526,
+            "1 Hour",
+        ),
+        ("Storage", "Standard SSD Managed Disks", "E15 LRS", "E15 LRS Disk", "", 19.2, "1/Month"),
+        (
+            "Virtual Network",
+            "IP Addresses",
+            "Standard",
+            "Standard IPv4 Static Public IP",
+            "",
+            0.005,
+            "1 Hour",
+        ),
+    )
+]
+
 Hook = Callable[[Vm], None]
 
 
@@ -93,7 +146,20 @@ class World:
 
     def __init__(self, *vms: Vm) -> None:
         self.lock = threading.RLock()
+        from tests.fakes.arm.estate import Estate  # which knows what a Vm is
+
         self.vms = list(vms)
+        self.estate = Estate(self)
+        self.pending: dict[str, list[Any]] = {}
+        """What takes its time: looks until it is done, what is done then, and the body that tells of it."""
+        self.images = ["24.10.2", "25.05.19", "25.4.15"]
+        self.image_plan: dict[str, str] | None = None
+        self.accepted = False
+        """Whether the terms of the image's plan are."""
+        self.sizes = {name: dict(has) for name, has in _SIZES.items()}
+        self.address = "127.0.0.1"
+        """Where requests are seen to come from."""
+        self.prices: list[dict[str, object]] = [dict(one) for one in _PRICES]
         self.operations: dict[str, Operation] = {}
         self.steps = {verb: list(steps) for verb, steps in _STEPS.items()}
         self.by_polls = True
