@@ -146,9 +146,9 @@ def reconcile(
             conflicts[path] = replace(wanted, path=path)
             continue
         if wanted != here:
-            to_local[path] = Change(path, here, wanted)
+            to_local[path] = Change(path, here, wanted, here is None and path in remote.private)
         if wanted != there:
-            to_remote[path] = Change(path, there, wanted)
+            to_remote[path] = Change(path, there, wanted, there is None and path in local.private)
 
     for path in sorted(_entangled(local, to_local) | _entangled(remote, to_remote)):
         if path not in conflicts and not any(parent in conflicts for parent in parents(path)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Union, runtime_checkable
 
@@ -47,12 +47,14 @@ class Snapshot:
 
     `leaves` is complete for the paths that were looked at, except at and below the paths in
     `problems`: what is there is unknown, and nothing may be decided about it. `skipped` names what is
-    no leaf and never will be (sockets, FIFOs, devices), for the user's information.
+    no leaf and never will be (sockets, FIFOs, devices), for the user's information. `private` are files
+    that only their owner may read, on a side where that is not so of every file.
     """
 
     leaves: Mapping[RelPath, Leaf]
     problems: Mapping[RelPath, str] = field(default_factory=dict)
     skipped: Mapping[RelPath, str] = field(default_factory=dict)
+    private: Collection[RelPath] = field(default=(), compare=False)
 
 
 @runtime_checkable
@@ -64,11 +66,15 @@ class Presumes(Protocol):
 
 
 class Change(NamedTuple):
-    """Make `new` of `path`. `old` is the precondition: what must be there at that moment."""
+    """Make `new` of `path`. `old` is the precondition: what must be there at that moment.
+
+    `private`: a file that is made where none was is for its owner alone.
+    """
 
     path: RelPath
     old: Leaf | None
     new: Leaf | None
+    private: bool = False
 
 
 class Outcome(NamedTuple):

@@ -268,7 +268,7 @@ class Engine:
         if not remote:
             return Snapshot(presumed)
         looked = self._remote.scan(remote)
-        return Snapshot({**presumed, **looked.leaves}, looked.problems, looked.skipped)
+        return Snapshot({**presumed, **looked.leaves}, looked.problems, looked.skipped, looked.private)
 
     def _recover(self, looks: Mapping[str, Snapshot]) -> None:
         """A change was begun and its end was not seen: what a side holds now tells whether it was made.

@@ -158,7 +158,7 @@ class Commit:
             elif isinstance(old, File) and isinstance(new, File) and old.digest == new.digest:
                 self._set_mode(folder, name, change)
             elif old is None:
-                self._create(folder, name, path, new)
+                self._create(folder, name, path, new, 0o600 if change.private else None)
             elif self._aside:
                 self._replace_in_two(folder, name, change, new)
             else:
@@ -176,8 +176,8 @@ class Commit:
         except Special as kind:
             raise Blocked(f"a {kind} is in the way") from None
 
-    def _create(self, folder: int, name: str, path: RelPath, new: Leaf) -> None:
-        ready = self._take(path, new, None)
+    def _create(self, folder: int, name: str, path: RelPath, new: Leaf, permissions: int | None) -> None:
+        ready = self._take(path, new, permissions)
         self._step("create", path)
         try:
             self._rename_over_nothing(self._home.tmp, ready, folder, name)

@@ -47,10 +47,9 @@ class _Step:
 class SftpCommit:
     """One batch of changes. `staged` says what has been verified in `.devsync/tmp`."""
 
-    def __init__(self, sftp: Sftp, look: SftpLook, usual_mode: int) -> None:
+    def __init__(self, sftp: Sftp, look: SftpLook) -> None:
         self._sftp = sftp
         self._look = look
-        self._usual_mode = usual_mode
         self._outcomes: dict[RelPath, Outcome] = {}
         self._made: list[RelPath] = []
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -220,9 +219,9 @@ class SftpCommit:
         for step in steps:
             if step.ready and step.path not in self._outcomes:
                 old = replaced.get(step.path)
-                usual = (
-                    old.mode if isinstance(old, Attributes) and stat.S_ISREG(old.mode) else self._usual_mode
-                )
+                usual = 0o600 if step.change.private else self._look.usual_mode
+                if isinstance(old, Attributes) and stat.S_ISREG(old.mode):
+                    usual = old.mode
                 mode = _permissions(usual, step.change.new)
                 setting[step.path] = self._sftp.set_mode(self._at(step.ready), mode)
         for path, answer in settle(setting).items():

@@ -31,7 +31,7 @@ from devsync.core.snapshot import (
 )
 from devsync.ports import Attributes, Halted, Pending, Sftp
 from devsync.replica.digests import special
-from devsync.replica.tree import MAX_DEPTH
+from devsync.replica.tree import MAX_DEPTH, OTHERS
 from devsync.replica.walk import ANOTHER_PROJECT, HOME, MARKER, link_refusal, told
 
 T = TypeVar("T")
@@ -61,6 +61,7 @@ class _Seen:
     leaves: dict[RelPath, Leaf] = field(default_factory=dict)
     problems: dict[RelPath, str] = field(default_factory=dict)
     skipped: dict[RelPath, str] = field(default_factory=dict)
+    private: set[RelPath] = field(default_factory=set)
     files: dict[RelPath, Attributes] = field(default_factory=dict)
     links: list[RelPath] = field(default_factory=list)
 
@@ -72,6 +73,8 @@ class SftpLook:
         self._sftp = sftp
         self._root = root
         self._known: dict[RelPath, _Known] = {}
+        self.usual_mode = 0o644
+        """Of a file that is made there."""
 
     def path(self, path: RelPath) -> bytes:
         """The path as the server has it."""
@@ -91,7 +94,7 @@ class SftpLook:
         self._read_files(seen)
         if everything and not seen.problems:
             self._known = {path: known for path, known in self._known.items() if path in seen.leaves}
-        return Snapshot(seen.leaves, seen.problems, seen.skipped)
+        return Snapshot(seen.leaves, seen.problems, seen.skipped, seen.private)
 
     def check_root(self) -> Attributes:
         """The root folder; Halted if it is gone."""
@@ -165,6 +168,8 @@ class SftpLook:
         elif folder.keeps(name):
             if stat.S_ISREG(entry.mode):
                 seen.files[path] = entry
+                if self.usual_mode & OTHERS and not entry.mode & OTHERS:
+                    seen.private.add(path)
             elif stat.S_ISLNK(entry.mode):
                 seen.links.append(path)
             else:

@@ -47,6 +47,9 @@ from devsync.replica.walk import (
 MAX_DEPTH = 256
 """Folders deeper than this are reported, not entered."""
 
+OTHERS = 0o077
+"""The bits of a mode that are not the owner's."""
+
 TOO_DEEP = f"more than {MAX_DEPTH} folders deep: not looked into"
 
 
@@ -58,6 +61,8 @@ class Tree:
         self.digests = digests if digests is not None else Digests()
         self._step = step
         self.claimed: owner.Claim | None = None
+        self._open_to_others = False
+        """Whether files here are readable for others, so that one that is not says something."""
         self._undigested: set[RelPath] = set()
         """What was found by looks of late, and is not among the digests that are known."""
 
@@ -67,6 +72,7 @@ class Tree:
         root = open_root(self.root)
         try:
             look = _Look(root, rules, self.digests, self._undigested, self._step)
+            look.open_to_others = self._open_to_others
             if scope is None or ROOT in scope:
                 look.folder(root, rules.top())
                 look.doubt_what_is_gone()
@@ -79,7 +85,7 @@ class Tree:
                     look.at(path)
                 look.settle()
             self._undigested.update(path for path in look.leaves if path not in self.digests.known)
-            return Snapshot(look.leaves, look.problems, look.skipped)
+            return Snapshot(look.leaves, look.problems, look.skipped, look.private)
         finally:
             os.close(root)
 
@@ -124,6 +130,7 @@ class Tree:
         """Make the folder ours, then finish what a commit that died has left. Taken if that cannot be."""
         with self.home() as home, owner.locked(home):
             self.claimed = owner.take(home, who, name, take_over)
+            self._open_to_others = bool(home.usual_mode() & OTHERS)
             trash.recover(home, self.digests)
             home.clear_staging()
 
@@ -185,7 +192,7 @@ def _outermost(scope: Collection[RelPath]) -> Iterator[RelPath]:
 
 
 class _Look:
-    """One scan: fills `leaves`, `problems` and `skipped`."""
+    """One scan: fills `leaves`, `problems`, `skipped` and `private`."""
 
     def __init__(
         self, root: int, rules: Rules, digests: Digests, undigested: Collection[RelPath], step: Step
@@ -193,6 +200,8 @@ class _Look:
         self.leaves: dict[RelPath, Leaf] = {}
         self.problems: dict[RelPath, str] = {}
         self.skipped: dict[RelPath, str] = {}
+        self.private: set[RelPath] = set()
+        self.open_to_others = False
         self._root = root
         self._rules = rules
         self._digests = digests
@@ -330,6 +339,8 @@ class _Look:
                 self._young.append(path)
             elif stat.S_ISREG(mode):
                 self.leaves[path] = self._digests.file(folder, name, path, info)
+                if self.open_to_others and not mode & OTHERS:
+                    self.private.add(path)
             elif stat.S_ISLNK(mode):
                 target = os.readlink(name, dir_fd=folder)
                 refused = link_refusal(path, target)

@@ -27,12 +27,15 @@ TEXT_LIMIT = 500  # characters of a message for people
 
 
 def changes_to_json(changes: Sequence[Change]) -> list[Any]:
-    return [[change.path, to_json(change.old), to_json(change.new)] for change in changes]
+    return [[change.path, to_json(change.old), to_json(change.new), change.private] for change in changes]
 
 
 def changes_from_json(value: Any) -> list[Change]:
     """The changes that are asked for. A path that is not proper is refused on its own, by the commit."""
-    return [Change(_text(path), from_json(old), from_json(new)) for path, old, new in _rows(value, 3)]
+    return [
+        Change(_text(path), from_json(old), from_json(new), private is True)
+        for path, old, new, private in _rows(value, 4)
+    ]
 
 
 def outcomes_to_json(outcomes: Sequence[Outcome]) -> list[Any]:
@@ -64,6 +67,7 @@ def snapshot_to_json(snapshot: Snapshot) -> dict[str, Any]:
         "leaves": [[path, to_json(leaf)] for path, leaf in snapshot.leaves.items()],
         "problems": list(snapshot.problems.items()),
         "skipped": list(snapshot.skipped.items()),
+        "private": [path for path in snapshot.private if path in snapshot.leaves],
     }
 
 
@@ -73,7 +77,7 @@ def news_to_json(snapshot: Snapshot, presumed: Sequence[Sum]) -> dict[str, Any]:
     found = sums(snapshot.leaves, dealt)
     differing = [number for number, own in enumerate(found) if own != presumed[number]]
     news = {path: snapshot.leaves[path] for number in differing for path in dealt[number]}
-    told = snapshot_to_json(Snapshot(news, snapshot.problems, snapshot.skipped))
+    told = snapshot_to_json(Snapshot(news, snapshot.problems, snapshot.skipped, snapshot.private))
     return {**told, "differing": differing}
 
 
@@ -95,7 +99,7 @@ def news_from_json(
         for path in dealt[number]:
             del leaves[path]
     leaves.update(news.leaves)
-    return Snapshot(leaves, news.problems, news.skipped)
+    return Snapshot(leaves, news.problems, news.skipped, news.private)
 
 
 def sums_from_json(value: Any) -> list[Sum]:
@@ -116,7 +120,11 @@ def snapshot_from_json(value: Any, scope: Collection[RelPath] | None) -> Snapsho
         if found is None or (wanted is not None and not within(_path(path), wanted)):
             raise ValueError("a leaf that is none, or nobody asked for")
         leaves[path if wanted is not None else _path(path)] = found
-    return Snapshot(leaves, _texts(value.get("problems")), _texts(value.get("skipped")))
+    private = value.get("private", [])
+    if not isinstance(private, list) or not all(isinstance(path, str) and path in leaves for path in private):
+        raise ValueError("no private files")
+    skipped = _texts(value.get("skipped"))
+    return Snapshot(leaves, _texts(value.get("problems")), skipped, frozenset(private))
 
 
 def scope_from_json(value: Any) -> list[RelPath] | None:

@@ -94,7 +94,7 @@ def test_python_3_8_runs_it(tmp_path: Path) -> None:
     found = channel.call("scan", scope=None, sums=[""])
     assert [path for path, _ in found["leaves"]] == ["f"]
     leaf = found["leaves"][0][1]
-    assert channel.call("commit", changes=[["f", leaf, None]], before=0, more=False) == [True]
+    assert channel.call("commit", changes=[["f", leaf, None, False]], before=0, more=False) == [True]
     assert len(channel.call("versions")) == 1
     channel.close()
 

@@ -327,6 +327,11 @@ def test_11_101_modes(pair: Pair) -> None:
     pair.barrier()
     assert (far / "tool").stat().st_mode & 0o111 == 0o111
     assert stat.S_IMODE((far / "dangerous").stat().st_mode) & 0o7000 == 0
+    assert stat.S_IMODE((far / "private").stat().st_mode) == 0o600, "what is private stays private"
+    (far / "born-there").write_text("a key, born there")
+    (far / "born-there").chmod(0o700)
+    pair.barrier()
+    assert stat.S_IMODE((here / "born-there").stat().st_mode) == 0o700
 
     # The bit from one side, the content from the other.
     (here / "tool").chmod(0o644)
