@@ -27,8 +27,9 @@ format: $(VENV)/dev  ## let ruff put the code in order
 soak: packages $(VENV)/dev  ## the real daemon among killers, for MINUTES (30)
 	$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),30)
 
-bench: packages $(VENV)/dev  ## devsync beside rsync, in one run; REPEAT (5) times each
-	$(BIN)/python -m benchmarks --repeat $(or $(REPEAT),5)
+bench: packages $(VENV)/dev  ## devsync beside its peers; REPEAT=5 ONLY='tunnel save' PROFILE=wan SCALE=0.1 JSON=FILE
+	$(BIN)/python -m benchmarks --repeat $(or $(REPEAT),5) --only '$(ONLY)' --profile '$(PROFILE)' \
+		--scale $(or $(SCALE),1) $(if $(JSON),--json '$(JSON)')
 
 install: $(VENV)/run
 

@@ -1,193 +1,145 @@
-"""`make bench`: devsync and its peers in turn, in one run; a table of ratios, and a JSON file.
+"""`make bench`: devsync and its peers in turn, in one run; a table of results and targets, and a JSON file.
 
-Each row is measured `--repeat` times, both contenders one after the other in fresh folders, and the
-medians are compared. After each run the results are compared with what was to be transferred.
+A whole run replaces benchmarks/latest.json and the table in docs/performance.md. A part of one is only
+printed, unless `--json` names a file: there it then replaces its own rows.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import os
 import platform
 import shutil
-import statistics
-import sysconfig
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.bed import LOOPBACK, WAN, Bed, Profile, Project, bed
+from benchmarks.bed import bed
+from benchmarks.figures import Figure, from_json, references, table
+from benchmarks.rows import ROWS, Row, chosen
 
-SAVES = 100
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table. `ratio` is devsync over the peer; None where there is no peer."""
-
-    work: str
-    line: str
-    devsync: float
-    peer: float | None
-    unit: str
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times as long as the peer."""
-        return None if self.peer is None else self.devsync / self.peer
+LATEST = Path(__file__).resolve().with_name("latest.json")
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: made by make bench -->\n", "<!-- end of figures -->\n"
 
 
-def standard_library(root: Path) -> None:
-    """About 2,500 files and 100 MB that every computer has."""
-    source = sysconfig.get_paths()["stdlib"]
-    ignored = shutil.ignore_patterns("site-packages", "__pycache__")
-    shutil.copytree(source, root, ignore=ignored, symlinks=True, dirs_exist_ok=True)
-
-
-def small_files(root: Path) -> None:
-    """10,000 files of some hundred bytes, a hundred in a folder."""
-    for folder in range(100):
-        (root / f"p{folder}").mkdir()
-        for number in range(100):
-            (root / f"p{folder}" / f"m{number}.py").write_text(
-                f"VALUE = {folder * number}\n" * (number % 20 + 1)
-            )
-
-
-@contextmanager
-def filled(at: Bed, fill: Callable[[Path], None]) -> Iterator[Project]:
-    """A project of its own for one measurement."""
-    project = at.project(fill)
-    try:
-        yield project
-    finally:
-        project.forget()
-
-
-def first_mirror(at: Bed, fill: Callable[[Path], None], work: str, repeat: int) -> Row:
-    """A cold `devsync push` into an empty folder, beside rsync's."""
-    ours, theirs = [], []
-    for _ in range(repeat):
-        with filled(at, fill) as project:
-            ours.append(project.devsync("push"))
-            project.verify("devsync")
-            theirs.append(project.rsync(_flags(at.profile)))
-            project.verify("rsync")
-    return Row(work, at.profile.name, statistics.median(ours), statistics.median(theirs), "s")
-
-
-def nothing_changed(at: Bed, fill: Callable[[Path], None], work: str, repeat: int) -> Row:
-    """A cold `devsync push` that finds nothing to do, beside rsync's."""
-    ours, theirs = [], []
-    with filled(at, fill) as project:
-        project.devsync("push")
-        project.rsync(_flags(at.profile))
-        for _ in range(repeat):
-            ours.append(project.devsync("push"))
-            theirs.append(project.rsync(_flags(at.profile)))
-        project.verify("devsync")
-    return Row(work, at.profile.name, statistics.median(ours), statistics.median(theirs), "s")
-
-
-def one_save(at: Bed) -> list[Row]:
-    """From the end of a save here until the file is complete there, the daemon running."""
-
-    def fill(root: Path) -> None:
-        (root / "model.py").write_bytes(b"first\n")
-
-    with filled(at, fill) as project:
-        project.devsync("start")
-        far = project.there / "devsync" / "model.py"
-        took = []
-        for number in range(SAVES):
-            content = b"#" * number + b" saved\n"
-            began = time.perf_counter()
-            (project.root / "model.py").write_bytes(content)
-            while far.read_bytes() != content:
-                time.sleep(0.0005)
-            took.append(1000 * (time.perf_counter() - began))
-            time.sleep(0.03)
-        project.devsync("stop")
-    took.sort()
-    return [
-        Row("one save, median", at.profile.name, took[SAVES // 2], None, "ms"),
-        Row("one save, 99 of 100", at.profile.name, took[-2], None, "ms"),
-    ]
-
-
-def moved_folder(at: Bed, repeat: int) -> Row:
-    """A renamed folder of 1,000 files: found by content and copied there, beside rsync's."""
-    ours, theirs = [], []
-
-    def fill(root: Path) -> None:
-        for number in range(1000):
-            (root / "old").mkdir(exist_ok=True)
-            (root / "old" / f"{number}.bin").write_bytes(number.to_bytes(4, "big") * 2500)
-
-    for _ in range(repeat):
-        with filled(at, fill) as project:
-            project.devsync("push")
-            project.rsync(_flags(at.profile))
-            (project.root / "old").rename(project.root / "new")
-            ours.append(project.devsync("push", "--accept-deletions"))
-            project.verify("devsync")
-            theirs.append(project.rsync(_flags(at.profile)))
-    work = "a renamed folder of 1,000 files (10 MB)"
-    return Row(work, at.profile.name, statistics.median(ours), statistics.median(theirs), "s")
-
-
-def _flags(profile: Profile) -> str:
-    return "-a" if profile is LOOPBACK else "-az"
-
-
-def measure(folder: Path, repeat: int) -> Iterator[Row]:
-    """Every row, as it is ready."""
-    for profile in (LOOPBACK, WAN):
-        with bed(profile, folder / profile.name) as at:
-            yield first_mirror(at, standard_library, "first mirror of the standard library", repeat)
-            yield first_mirror(at, small_files, "first mirror of 10,000 small files", repeat)
-            yield nothing_changed(at, standard_library, "nothing changed, 2,500 files", repeat)
-            yield moved_folder(at, repeat)
-            yield from one_save(at)
-
-
-def table(rows: list[Row]) -> Iterator[str]:
-    """The rows for people, in Markdown."""
-    yield "| work | line | devsync | rsync | ratio |"
-    yield "|---|---|---|---|---|"
-    for row in rows:
-        peer = "" if row.peer is None else f"{row.peer:.2f} {row.unit}"
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        number = f"{row.devsync:.0f}" if row.unit == "ms" else f"{row.devsync:.2f}"
-        yield f"| {row.work} | {row.line} | {number} {row.unit} | {peer} | {ratio} |"
-
-
-def main() -> None:
+def main() -> int:
     """Measure, print, and keep the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"))
-    options = parser.parse_args()
+    options = _options()
+    if options.page:
+        write_page()
+        return 0
+    rows = chosen(options.only, options.profile)
+    if not rows:
+        print("no such row; there are:", ", ".join(dict.fromkeys(row.key for row in ROWS)), file=sys.stderr)
+        return 2
+    figures, failed = _measure(rows, options.repeat, options.scale)
+    whole = len(rows) == len(ROWS) and options.scale == 1 and not failed
+    file = options.json or (LATEST if whole else None)
+    if file is not None:
+        _keep(file, figures, options, old=not whole and file.exists())
+    if file is not None and file.resolve() == LATEST:
+        write_page()
+    print("", *table(figures), "", *references(figures), sep="\n")
+    for row, error in failed:
+        print(f"\n{row.key} on {row.profile.name} failed: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=5, help="measurements of each; medians are compared")
+    parser.add_argument("--only", default="", help="keys of rows, or how they begin: 'library delta'")
+    parser.add_argument("--profile", default="", choices=("", "wan", "loopback"))
+    parser.add_argument("--scale", type=float, default=1.0, help="0.01: a hundredth of the files and bytes")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--page", action="store_true", help="measure nothing; make the page's table anew")
+    return parser.parse_args()
+
+
+def _measure(
+    rows: Sequence[Row], repeat: int, scale: float
+) -> tuple[list[Figure], list[tuple[Row, Exception]]]:
+    figures: list[Figure] = []
+    failed: list[tuple[Row, Exception]] = []
     folder = Path(tempfile.mkdtemp(prefix="devsync-bench-"))
-    rows: list[Row] = []
     try:
-        for row in measure(folder, options.repeat):
-            rows.append(row)
-            print(list(table([row]))[-1], flush=True)
+        for number, row in enumerate(rows):
+            began = time.monotonic()
+            try:
+                with bed(row.profile, folder / str(number), repeat, scale) as at:
+                    for figure in row.measure(at):
+                        figures.append(figure)
+                        print(list(table([figure]))[-1], flush=True)
+            except (AssertionError, OSError, subprocess.SubprocessError) as error:
+                failed.append((row, error))  # the others can still be measured
+            took = time.monotonic() - began
+            print(f"  {row.key} on {row.profile.name}: {took:.0f} s", file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    about = {
+    return figures, failed
+
+
+def _keep(file: Path, figures: Sequence[Figure], options: argparse.Namespace, *, old: bool) -> None:
+    """Write the figures; the `old` ones of the same file that were not measured now stay where they are."""
+    before = json.loads(file.read_text()) if old else {"figures": []}
+    kept = {(each.work, each.line, each.compare): each for each in [*_figures(before), *figures]}
+    repeat = min(options.repeat, before.get("repeat", options.repeat))
+    document = {**_about(), "repeat": repeat, "scale": options.scale}
+    document["figures"] = [each.as_json() for each in kept.values()]
+    file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _about() -> dict[str, Any]:
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": platform.machine(),
+        "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "ssh": _version("ssh", "-V"),
+        "rsync": _version("rsync", "--version"),
     }
-    figures = [{**asdict(row), "ratio": row.ratio} for row in rows]
-    options.json.write_text(json.dumps({**about, "repeat": options.repeat, "rows": figures}, indent=2) + "\n")
-    print("\n".join(table(rows)))
+
+
+def _version(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    line = (done.stdout or done.stderr).splitlines()[0]
+    return " ".join(line.partition(",")[0].partition(" protocol")[0].split())
+
+
+def _figures(document: dict[str, Any]) -> list[Figure]:
+    return [from_json(each) for each in document["figures"]]
+
+
+def page_section(document: dict[str, Any]) -> Iterator[str]:
+    """What stands in the page between the two marks."""
+    yield (
+        f"Measured on {document['date']}: {document['machine']} with {document['cores']} cores, "
+        f"{document['system']}, Python {document['python']}, {document['ssh']}, {document['rsync']}; "
+        f"medians of {document['repeat']} or more."
+    )
+    yield ""
+    figures = _figures(document)
+    yield from table(figures)
+    if others := list(references(figures)):
+        yield from ("", "For reference, once each:", "", *others)
+
+
+def write_page() -> None:
+    """Put the latest figures into the page."""
+    text = PAGE.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    section = "\n".join(page_section(json.loads(LATEST.read_text())))
+    PAGE.write_text(f"{before}{BEGIN}{section}\n{END}{after}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

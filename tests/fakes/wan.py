@@ -17,7 +17,8 @@ class Wan:
     """Forward 127.0.0.1:`port` to 127.0.0.1:`to` for as long as the `with` block lasts.
 
     `delay` is the time one way, in seconds; `rate` is bytes per second and direction. A new connection
-    waits for one round trip. The methods may be called from any thread.
+    waits for one round trip. `carried` is how many bytes have come in, on all connections, both ways. The
+    methods may be called from any thread.
     """
 
     def __init__(self, to: int, *, delay: float = 0.0, rate: float | None = None) -> None:
@@ -26,6 +27,7 @@ class Wan:
         self.rate = rate
         self.port = 0
         self.accepted = 0
+        self.carried = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name=f"wan to {to}")
 
@@ -120,6 +122,7 @@ class Wan:
             free = self._loop.time()
             while True:
                 data = await reader.read(PIECE)
+                self.carried += len(data)
                 free = max(free, self._loop.time()) + (len(data) / self.rate if self.rate else 0.0)
                 await line.put((free + self.delay, data))
                 if not data:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.sshd import Sshd
+from tests.system.config import config_for as config_for  # noqa: PLC0414 (the tests have it from here)
 from tests.system.project import Project
 
 
@@ -19,26 +20,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
-CONFIG = """\
-[machine]
-provider = "ssh"
-
-[ssh]
-host = "127.0.0.1"
-port = {port}
-user = "{user}"
-identity_file = "{key}"
-known_hosts = "{known_hosts}"
-
-[sync]
-path = "~/work/project"
-
-[[tunnel]]
-local = 0
-remote = {remote}
-"""
-
-
 @pytest.fixture
 def sshd(tmp_path: Path) -> Iterator[Sshd]:
     """OpenSSH's server, started."""
@@ -46,21 +27,6 @@ def sshd(tmp_path: Path) -> Iterator[Sshd]:
     server.start()
     yield server
     server.stop()
-
-
-def config_for(sshd: Sshd, *, port: int | None = None, remote: int = 9) -> str:
-    """A devsync.toml that leads to `sshd`, by way of another port if one is given."""
-    if port is not None:
-        sshd.known_hosts.write_text(
-            sshd.known_hosts.read_text() + f"[127.0.0.1]:{port} {sshd.host_public_key()}\n"
-        )
-    return CONFIG.format(
-        port=port or sshd.port,
-        user=sshd.user,
-        key=sshd.client_key,
-        known_hosts=sshd.known_hosts,
-        remote=remote,
-    )
 
 
 @pytest.fixture
