@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -243,6 +244,8 @@ class _Daemon:
             board=self._board,
             clock=self._clock,
             notifier=self._notifier,
+            observed=self._observed,
+            modes={name.replace("_", "-"): mode for name, mode in asdict(idle.signals).items()},
         )
 
     def _open_remote(self, stop: threading.Event) -> Replica:

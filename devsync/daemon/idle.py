@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FLUSH = 120.0
 """Seconds that the last flush before a deallocation may take; what is not here stays on the disk there."""
 
-REACHED_WITHIN = 1.0
+REACHED_WITHIN = 0.25
 """Seconds between two looks while the machine is out of reach."""
 
 FIRST_RETRY, LONGEST_RETRY = 30.0, 900.0

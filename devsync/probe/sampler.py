@@ -30,7 +30,7 @@ EVERY = 10.0
 FIRST = 1.0
 """Seconds between the first two: what compares needs both."""
 
-SHARE = 0.0003
+SHARE = 0.0005
 """Of one core, what a probe may use: one that is dear is asked less often."""
 
 LONGEST = 120.0
