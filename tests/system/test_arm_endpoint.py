@@ -132,6 +132,72 @@ def test_an_operation_is_answered_as_it_was_recorded() -> None:
     assert ask(world, path, p="cut").status == 403
 
 
+SUB = f"/subscriptions/{SUBSCRIPTION}"
+IMAGES = (
+    f"{SUB}/providers/Microsoft.Compute/locations/x/publishers/microsoft-dsvm/artifacttypes/vmimage"
+    "/offers/ubuntu-2204/skus/2204-gen2/versions"
+)
+TERMS = f"{SUB}/providers/Microsoft.MarketplaceOrdering/offerTypes/virtualmachine/x/agreements/current"
+DEPLOYMENT = f"{BASE}/Microsoft.Resources/deployments/d"
+
+
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        (f"{SUB}/providers/Microsoft.Compute/skus", "skus.json"),
+        (f"{VM}/vmSizes", "sizes.json"),
+        (IMAGES, "images.json"),
+        (f"{IMAGES}/25.05.19", "image.json"),
+        (TERMS, "terms.json"),
+    ],
+)
+def test_what_is_on_offer_has_the_shape_of_the_examples(path: str, file: str) -> None:
+    world = World(Vm())
+    world.image_plan = {"name": "a", "publisher": "b", "product": "c"}
+    known = examples(file)
+    if file == "skus.json":
+        limit = {"type": "Location", "values": [""], "reasonCode": ""}
+        known.append({"value": [{"restrictions": [limit]}]})
+    given = ask(world, path, **{"$filter": "location eq 'x'"})
+    assert given.status == 200
+    assert strange(given.body, known) == []
+
+
+def settled(world: World, given: Answer) -> Answer:
+    """What an answer leads to."""
+    while given.status == 202:
+        given = ask(world, given.headers["Location"].removeprefix("https://127.0.0.1").partition("?")[0])
+    return given
+
+
+def test_a_deployment_has_the_shape_of_the_examples() -> None:
+    world = World(Vm())
+    rules = {"securityRules": [{"name": "ssh", "properties": {"access": "Allow"}}]}
+    group = {"type": "Microsoft.Network/networkSecurityGroups", "apiVersion": "2024-01-01", "name": "n"}
+    template = {"resources": [group | {"location": "x", "properties": rules}]}
+    sent = {"properties": {"mode": "Incremental", "template": template}}
+
+    def put(method: str, path: str, body: object) -> Answer:
+        headers = {"authorization": "Bearer t"}
+        given = answer(world, "https://127.0.0.1", Request(method, path, {"api-version": "1"}, headers, body))
+        assert given is not None
+        return settled(world, given)
+
+    assert strange(put("POST", f"{DEPLOYMENT}/validate", sent).body, examples("validate.json")) == []
+    assert strange(put("POST", f"{DEPLOYMENT}/whatIf", sent).body, examples("what_if.json")) == []
+    assert put("PUT", DEPLOYMENT, sent).status == 201
+    while True:
+        found = ask(world, DEPLOYMENT).body
+        assert isinstance(found, dict)
+        assert strange(found, examples("deployment.json")) == []
+        if found["properties"]["provisioningState"] == "Succeeded":
+            break
+    rule = f"{BASE}/Microsoft.Network/networkSecurityGroups/n/securityRules/ssh"
+    moved = put("PUT", rule, {"properties": {"access": "Allow", "sourceAddressPrefix": "203.0.113.7/32"}})
+    assert strange(moved.body, examples("security_rule.json")) == []
+    assert strange(ask(world, rule).body, examples("security_rule.json")) == []
+
+
 # ---------------------------------------------------------------- with the SDK alone
 
 

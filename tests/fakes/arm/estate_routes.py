@@ -253,7 +253,7 @@ def _images(world: World, parts: Mapping[str, str], body: Any, path: str) -> Ans
 
 
 def _image(world: World, parts: Mapping[str, str], body: Any, path: str) -> Answer:
-    properties: dict[str, Any] = {"hyperVGeneration": "V2", "architecture": "x64"}
+    properties: dict[str, Any] = {"hyperVGeneration": "V2"}
     if world.image_plan is not None:
         properties["plan"] = world.image_plan
     found = {"name": parts["version"], "location": parts["location"], "id": path, "properties": properties}
