@@ -99,6 +99,22 @@ def test_a_side_from_an_older_backup_is_noticed(project: Project, tmp_path: Path
     assert (project.root / "1.txt").read_text() == "edited " * 4
 
 
+def test_43_88_a_giant_from_the_machine_waits_and_is_let_in(project: Project) -> None:
+    with (project.root / "devsync.toml").open("a") as file:
+        file.write('max_file = "1MiB"\n')
+    project.devsync("start")
+    (there(project) / "last.ckpt").write_bytes(b"x" * (1 << 20) + b"y")
+    (there(project) / "loss.txt").write_text("0.1")
+    project.devsync("flush")
+    assert (project.root / "loss.txt").read_text() == "0.1", "the rest goes on"
+    assert not (project.root / "last.ckpt").exists()
+    assert "last.ckpt: is new and 1MiB large (sync.max_file)" in project.devsync("status").stdout
+    assert project.status()["sync"]["held"] == 1
+    project.devsync("start", "--accept-arrivals")
+    assert (project.root / "last.ckpt").stat().st_size == (1 << 20) + 1
+    assert project.status()["sync"]["held"] == 0
+
+
 def test_105_169_a_running_daemon_halts_and_goes_on_when_it_is_told(project: Project) -> None:
     project.devsync("start")
     delete_most(there(project))
