@@ -121,7 +121,7 @@ class _Daemon:
         self._store = Store(state / "project.db")
         self._local: LocalSide | None = None
         self._machine = open_machine(config, state)
-        self._connector = Connector(config, self._machine, accept)
+        self._connector = Connector(config, self._machine, accept, state / "machine-alias")
         self._link = Link(self._machine, self._connector, self._board, self._clock)
         self._activities = _activities(self._clock, state / "keepalive")
         idle = config.idle

@@ -32,9 +32,13 @@ log = logging.getLogger(__name__)
 class Connector:
     """Opens SSH connections to the machine, wherever it is by now."""
 
-    def __init__(self, config: Config, machine: Machine, accept: str | None) -> None:
+    def __init__(
+        self, config: Config, machine: Machine, accept: str | None, memory: Path | None = None
+    ) -> None:
         self._ssh, self._machine = config.ssh, machine
         self._accept = accept
+        self._memory = memory
+        """A file with the alias of the machine that was connected to last."""
 
     def accept(self, fingerprint: str) -> None:
         """Trust this host key if it is unknown; a changed one is refused all the same."""
@@ -42,8 +46,23 @@ class Connector:
 
     def __call__(self, address: Address) -> Connection:
         from devsync.ssh.connect import connect
+        from devsync.ssh.hostkeys import UnknownHostKey
 
-        return connect(self.target(address), accept=self._accept)
+        try:
+            connection = connect(self.target(address), accept=self._accept)
+        except UnknownHostKey as error:
+            if self._last() not in (None, address.alias):
+                error.message = f"the machine was made anew since the last connection, and {error.message}"
+            raise
+        if self._memory is not None and address.alias and self._last() != address.alias:
+            self._memory.write_text(address.alias, encoding="utf-8")
+        return connection
+
+    def _last(self) -> str | None:
+        try:
+            return self._memory.read_text(encoding="utf-8") if self._memory else None
+        except OSError:
+            return None  # never connected, or not to be known: then nothing is said of it
 
     def target(self, address: Address) -> Target:
         """What an SSH client must know of the machine at this address."""

@@ -36,7 +36,7 @@ class Project:
         """The settings for asking about a subscription, of which no VM has been chosen yet."""
         from devsync.config import load
 
-        azure = {"subscription_id": subscription_id, "resource_group": "-", "vm_name": "-"}
+        azure = {"subscription_id": subscription_id, "resource_group": "none", "vm_name": "none"}
         given = {f"machine.azure.{name}": value for name, value in azure.items()}
         return load(self.start, environ=self.environ, given={"machine.provider": "azure", **given})
 

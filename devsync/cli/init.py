@@ -90,7 +90,7 @@ def init(project: Project, /, **given: object) -> None:
         raise DevsyncError(f"there is one already: {target}", hint="edit it, or move it away first")
     answers = {flag: value for flag, value in given.items() if value is not None}
     name = default_name(folder)
-    _complete(answers, name)
+    _complete(answers, name, project)
     values = {KEYS[flag]: value for flag, value in answers.items()}
     if "identity_file" in answers:  # named from where the command runs; the file means its own folder
         values[KEYS["identity_file"]] = _from_anywhere(str(answers["identity_file"]))
@@ -113,7 +113,7 @@ def write_new(folder: Path, values: dict[str, object], project: Project) -> None
     note(f"wrote {target}")
 
 
-def _complete(answers: dict[str, object], name: str) -> None:
+def _complete(answers: dict[str, object], name: str, project: Project) -> None:
     """Ask for what is missing, or raise Misuse that names the flags."""
     asking = is_terminal(sys.stdin) and is_terminal(sys.stderr)
     if "provider" not in answers:
@@ -121,6 +121,8 @@ def _complete(answers: dict[str, object], name: str) -> None:
     if answers["provider"] is None:
         raise Misuse("missing: --provider", hint="--provider azure, --provider ssh or --provider local")
     provider = str(answers["provider"])
+    if provider == "azure" and "subscription_id" in answers:
+        _adopt(answers, project, asking=asking)
     missing = [flag for flag in NEEDED[provider] if flag not in answers]
     if missing and not asking:
         flags = ", ".join("--" + flag.replace("_", "-") for flag in missing)
@@ -133,6 +135,30 @@ def _complete(answers: dict[str, object], name: str) -> None:
     for flag in WELCOME[provider]:
         if asking and flag not in answers:
             answers[flag] = _ask(flag, usual[flag])
+
+
+def _adopt(answers: dict[str, object], project: Project, *, asking: bool) -> None:
+    """Complete the resource group or the VM's name from the subscription's VMs, if it can be asked."""
+    if {"resource_group", "vm_name"} <= set(answers) or not (asking or "vm_name" in answers):
+        return
+    from devsync.app.cloud import list_vms
+
+    try:
+        found = list_vms(project.subscription(str(answers["subscription_id"])))
+    except DevsyncError as error:
+        note(f"the VMs of the subscription cannot be listed: {error.message}")
+        return
+    for flag, of in (("vm_name", "name"), ("resource_group", "resource_group")):
+        if flag in answers:
+            found = [one for one in found if getattr(one, of).lower() == str(answers[flag]).lower()]
+    if len(found) > 1 and asking:
+        for number, one in enumerate(found, 1):
+            note(f"{number:>3}  {one.name} in {one.resource_group}: {one.size}, {one.state.value}")
+        chosen = click.prompt("which VM", type=click.IntRange(1, len(found)), err=True)
+        found = [found[chosen - 1]]
+    if len(found) == 1:
+        answers |= {"vm_name": found[0].name, "resource_group": found[0].resource_group}
+        note(f"the machine is {found[0].name} in {found[0].resource_group}")
 
 
 def _guess(answers: Mapping[str, object]) -> str | None:

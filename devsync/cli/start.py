@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -18,6 +18,9 @@ from devsync.cli.life import PERMISSIONS, end_at_once, running
 from devsync.cli.options import timeout_option
 from devsync.daemon.client import Client, Refused
 from devsync.ports import DevsyncError, Unavailable
+
+if TYPE_CHECKING:
+    from devsync.config import Config
 
 UNREACHABLE = 20.0
 """Seconds for which a first connection may fail before `start` gives up."""
@@ -70,7 +73,7 @@ def start(
         return
     with running(project) as client:
         try:
-            status = _await_synchronised(client, timeout, 0)
+            status = _await_let_in(config, client, timeout)
         except Unavailable as error:
             _end(project)
             raise _told_by_the_dead(project) or error from None
@@ -78,6 +81,18 @@ def start(
             _end(project)
             raise
     _welcome(status)
+
+
+def _await_let_in(config: Config, client: Client, timeout: float | None) -> dict[str, Any]:
+    """Wait for the first synchronisation; where Azure's rules keep SSH out, offer to move them, once."""
+    from devsync.cli.vm_make import offer_way_in
+
+    try:
+        return _await_synchronised(client, timeout, 0)
+    except Unavailable as error:
+        if not offer_way_in(config, error):
+            raise
+    return _await_synchronised(client, timeout, 0)
 
 
 def _end(project: Project) -> None:

@@ -236,3 +236,29 @@ def allow_my_ip(project: Project, *, address: str | None, yes: bool) -> None:
     _asked(f"SSH is let in from {way.allowed}. Let it in from {way.present} instead", yes=yes)
     cloud.let_in(config, way.present)
     output.note(f"SSH is let in from {way.present} now")
+
+
+def offer_way_in(config: Config, error: DevsyncError) -> bool:
+    """Where Azure lets SSH in from another address than ours: offer to change that; whether it was changed.
+
+    Otherwise the hint of `error` says so, if it is so.
+    """
+    from devsync.app import cloud
+
+    if config.machine.provider != "azure" or config.ssh.host is not None:
+        return False
+    try:
+        way = cloud.way_in(config)
+    except DevsyncError:
+        return False  # nobody can say; what went wrong first is what is told
+    if way.open:
+        return False
+    asking = output.is_terminal(sys.stdin) and output.is_terminal(sys.stderr)
+    if asking:
+        output.note(error.message)
+        question = f"Azure lets SSH in from {way.allowed}, and this is {way.present}. Let that in instead"
+        if click.confirm(question, default=True, err=True):
+            cloud.let_in(config, way.present)
+            return True
+    error.hint = f"Azure lets SSH in from {way.allowed}, and this is {way.present}: devsync vm allow-my-ip"
+    return False

@@ -15,6 +15,7 @@ import pytest
 from devsync.cli.main import main
 from tests.fakes import az
 from tests.fakes.arm import GROUP, SUBSCRIPTION, Answer, Arm, Vm, World, refusal
+from tests.fakes.sshd import free_port
 from tests.system.project import Project
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHJlYWRlcg== ada@laptop"
@@ -257,3 +258,24 @@ def test_sizes_and_the_list(site: Site) -> None:
         ("dev-vm", "Standard_NC4as_T4_v3", "deallocated"),
     ]
     assert "dev-vm\tscience\twesteurope" in site.devsync("vm", "list")
+
+
+def test_start_tells_that_the_address_has_changed(site: Site) -> None:
+    path = site.project.root / "devsync.toml"
+    path.write_text(path.read_text() + f"\n[ssh]\nport = {free_port()}\n")
+    site.deploy("--name", "box")
+    site.world.address = "203.0.113.9"
+    told = site.project.devsync("start", "--timeout", "2s", expect=3).stderr
+    assert "Azure lets SSH in from 127.0.0.1/32, and this is 203.0.113.9: devsync vm allow-my-ip" in told
+    assert "not synchronised in time" in told
+
+
+def test_init_finds_the_group_of_a_vm(site: Site) -> None:
+    path = site.project.root / "devsync.toml"
+    user = Path(site.project.environ["XDG_CONFIG_HOME"]) / "devsync" / "config.toml"
+    user.parent.mkdir(parents=True)
+    path.rename(user)
+    site.devsync("init", "--subscription-id", SUBSCRIPTION, "--vm-name", "DEV-VM")
+    azure = site.config()["machine"]["azure"]
+    assert (azure["vm_name"], azure["resource_group"]) == ("dev-vm", GROUP)
+    assert json.loads(site.devsync("vm", "status", "--json"))["state"] == "deallocated"

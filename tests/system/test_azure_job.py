@@ -194,6 +194,18 @@ def test_an_unknown_host_key_is_shown_and_nothing_is_written(azure: Azure) -> No
     assert tree(azure.there) == tree(project.root)
 
 
+def test_a_vm_that_was_made_anew_is_noticed(azure: Azure) -> None:
+    project = azure.project
+    azure.trust()
+    project.devsync("start")
+    project.devsync("stop", "--deallocate")
+    azure.world.vms[:] = [Vm()]
+    azure.sshd.new_host_key()
+    told = project.devsync("start", expect=3).stderr
+    assert "was made anew since the last connection" in told
+    assert azure.sshd.fingerprint() in told
+
+
 def test_a_changed_host_key_is_refused_whatever_is_accepted(azure: Azure) -> None:
     project = azure.project
     azure.trust()
