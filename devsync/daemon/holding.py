@@ -38,7 +38,7 @@ class Holding:
         everything: bool,
         allowed: bool,
     ) -> Plan:
-        """The plan without it, and why. `first` and `everything` as for `Arrivals`; `allowed`: all may come."""
+        """The plan without it, and why. `first` and `everything` as for `Arrivals`; `allowed`: all may."""
         plan = plan.holding(self._unfit(plan, looks, agreed))
         if self.arrivals is not None and allowed:
             self.arrivals.allow()
