@@ -126,7 +126,7 @@ class Store:
             leaf = leaves.get(path)
             if not isinstance(leaf, File) or (leaf.digest, leaf.size) != (digest, size):
                 leaf = File(digest, size)
-            known[paths.get(path, path)] = (leaf, mtime, inode, ctime)
+            known[paths.get(path, path)] = (leaf, mtime, inode, mtime if ctime == mtime else ctime)
         return known
 
     def remember_digests(self, changed: Mapping[RelPath, Known], gone: Collection[RelPath] = ()) -> None:

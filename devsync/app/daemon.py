@@ -25,6 +25,7 @@ from devsync.core.ignore import Rules
 from devsync.core.jobs import Order
 from devsync.core.observation import Thresholds
 from devsync.core.reconcile import Mode
+from devsync.daemon.allocator import give_back_large_blocks
 from devsync.daemon.board import Board
 from devsync.daemon.control import Control, as_json
 from devsync.daemon.engine import Permission
@@ -78,6 +79,7 @@ def run_daemon(
     take_over: bool,
 ) -> None:
     """Be the project's daemon until SIGTERM or `devsync stop`. `ready_fd` is told how the start went."""
+    give_back_large_blocks()
     state = state_dir(config.root, environ)
     permission = Permission(accept_deletions, rejoin, take_over, accept_arrivals)
     try:

@@ -366,11 +366,12 @@ class Engine:
         done += [
             (change.path, change.old) for _, change, out in outcomes if change.path in halves and not out.done
         ]
-        self._settle(done, [(side, change.path) for side, change, _ in outcomes])
+        if outcomes:
+            self._settle(done, ((side, change.path) for side, change, _ in outcomes))
         return {path for path in undone if path not in problems}
 
     def _settle(
-        self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Sequence[tuple[str, RelPath]] = ()
+        self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Iterable[tuple[str, RelPath]] = ()
     ) -> None:
         if agreed or ended:
             self._memory.settle(agreed, ended)

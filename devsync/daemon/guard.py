@@ -76,8 +76,7 @@ def _by_content(changes: Iterable[Change], local: Replica) -> dict[RelPath, str]
     heads = _Heads()
     # RACE: a file that changes after this and before it is read again has another digest, and is refused.
     local.supply([*{file.digest: (path, file) for path, file in files.items()}.values()], heads)
-    found = {digest: secrets.by_content(head) for digest, head in heads.taken.items()}
-    return {path: reason for path, file in files.items() if (reason := found.get(file.digest, ""))}
+    return {path: heads.found[file.digest] for path, file in files.items() if file.digest in heads.found}
 
 
 def summed(held: Mapping[RelPath, str]) -> dict[RelPath, str]:
@@ -95,10 +94,10 @@ def summed(held: Mapping[RelPath, str]) -> dict[RelPath, str]:
 
 
 class _Heads:
-    """A staging that keeps the beginning of each content and nothing else."""
+    """A staging that judges the beginning of each content, and keeps only what it has found."""
 
     def __init__(self) -> None:
-        self.taken: dict[Digest, bytes] = {}
+        self.found: dict[Digest, str] = {}
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         head = b""
@@ -109,7 +108,8 @@ class _Heads:
                     break
         except (ContentChanged, OSError):
             pass  # it cannot travel as it is, either
-        self.taken[file.digest] = head[: secrets.HEAD]
+        if reason := secrets.by_content(head):
+            self.found[file.digest] = reason
 
     def finish(self) -> Mapping[Digest, str]:
         return {}

@@ -51,7 +51,9 @@ class Special(Blocked):
 
 def signature(info: os.stat_result) -> Signature:
     """What tells one content of a file from another without reading it."""
-    return (info.st_size, info.st_mtime_ns, info.st_ino, info.st_ctime_ns)
+    mtime, ctime = info.st_mtime_ns, info.st_ctime_ns
+    # Mostly they are the same moment: then one number is kept for both.
+    return (info.st_size, mtime, info.st_ino, mtime if ctime == mtime else ctime)
 
 
 class Digests:
