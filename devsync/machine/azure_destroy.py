@@ -139,7 +139,9 @@ def destroy(client: AzureClient, found: Inventory, pace: Pace, progress: Progres
             finish(client, gone, pace, doing=_DOING)
             return []
     except Trouble as trouble:
-        raise trouble.error from None
+        error = trouble.error
+        error.hint = f"{error.hint}; what is left may cost money, and devsync vm destroy goes on with it"
+        raise error from None
     return [f"not devsync's, left alone: {_short(one)}" for one in left.others]
 
 

@@ -190,6 +190,24 @@ def test_an_existing_group_and_a_purchase_plan(site: Site) -> None:
     assert site.kinds() == {"storageAccounts"}
 
 
+def test_a_removal_that_was_cut_off_is_finished_by_the_next(site: Site) -> None:
+    site.deploy("--name", "box", "--disk", "64GiB")
+    locked = refusal(409, "ScopeLocked", "The scope '/subscriptions/1' cannot perform delete operation.")
+    site.world.fault("delete", refusal(429, "TooManyRequests", "Slow down.", Retry_After="0"))
+    site.world.fault("delete", locked)
+    told = site.devsync("vm", "destroy", "--yes", "box", expect=3)
+    assert "a lock on it" in told
+    assert "what is left may cost money" in told
+    assert "virtualMachines" in site.kinds()
+    site.world.fault("delete", Answer(204), times=99)
+    left = site.devsync("vm", "destroy", "--yes", "box", expect=1)
+    assert "still there: " in left
+    assert "may cost money" in left
+    site.world.faults.clear()
+    site.devsync("vm", "destroy", "--yes", "box")
+    assert not site.world.estate.resources
+
+
 REFUSED = {
     "a VM of somebody's": (["--name", "dev-vm", "--resource-group", GROUP], 3, "devsync did not make"),
     "no such size": (["--size", "Standard_X"], 2, "there is no size Standard_X"),

@@ -35,6 +35,12 @@ def test_the_first_look_is_early_and_the_others_five_seconds_apart(cloud: Cloud)
     assert cloud.lines[-1] == "VM 'dev-vm' is running"
 
 
+def test_what_has_come_of_an_operation_is_read_at_once(cloud: Cloud) -> None:
+    cloud.world.steps["start"] = ["starting", "running"]
+    cloud.start()
+    assert cloud.stop.waits == [1], "the poll tells of the end, and the look follows it"
+
+
 def test_azure_may_set_the_pace(cloud: Cloud) -> None:
     cloud.world.retry_after = 11
     cloud.start()
