@@ -163,7 +163,7 @@ def _signal(name: str, track: Track | None, thresholds: Thresholds, now: float, 
         return Signal(name, False, "unknown", threshold, last, error=unknown, event=name == "sessions")
     seen, active = track.latest, thresholds.over(track.latest)
     quiet = now - track.last if track.last is not None else None
-    value = seen.value
+    value = "unknown" if seen.error else seen.value
     if seen.note and not active and (quiet is None or quiet >= thresholds.gpu_stale):
         value = f"{value}; {seen.note}"
     return Signal(

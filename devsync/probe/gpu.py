@@ -65,13 +65,13 @@ def _number(cell: str) -> float | None:
 
 
 def judge(devices: list[Device], processes: list[tuple[int, str, float | None]]) -> Observation:
-    """What the devices do. One that does not tell its use is busy only if a process computes on it."""
+    """What the devices do. One that does not tell its use is unknown only if somebody holds its memory."""
     if not devices:
         return Observation(NAME)
+    silent = [device.index for device in devices if device.use is None and device.memory != 0]
+    if silent and processes:
+        return Observation(NAME, error=f"device {silent[0]} does not tell its use, and {_named(processes)}")
     telling = [device for device in devices if device.use is not None]
-    if len(telling) < len(devices) and processes:
-        silent = next(device.index for device in devices if device.use is None)
-        return Observation(NAME, error=f"device {silent} does not tell its use, and {_named(processes)}")
     use, index = max(((device.use or 0.0, device.index) for device in telling), default=(0.0, "0"))
     note = f"{_named(processes)}, unused" if processes else ""
     return Observation(NAME, use, f"{use:.0f} %", doing=f"GPU {index} has been at {use:.0f} %", note=note)
@@ -101,7 +101,7 @@ class Gpu:
                 return self._failed(view, text, status)
             devices = parse_devices(text)
             # Who holds memory matters only where nobody computes, or where that cannot be told.
-            asked = any(device.use is None or (not device.use and device.memory) for device in devices)
+            asked = any(not device.use and device.memory != 0 for device in devices)
             processes: list[tuple[int, str, float | None]] = []
             if asked:
                 status, text = view.run([command, *PROCESSES], TIMEOUT)

@@ -62,6 +62,7 @@ class Sampler:
         self._view, self._ring = view, ring
         self._probes = probes() if asked is None else asked
         self._due: dict[str, float] = {}
+        self._cost: dict[str, float] = {}
         self._thin = 0.0
         self._boot = boot(view)
 
@@ -75,7 +76,9 @@ class Sampler:
                 continue
             began = _used()
             observation = self._look(probe)
-            pause = min(LONGEST, (_used() - began) / SHARE)
+            # Of the last two, since a first look pays for much that the next ones find in place.
+            cost, self._cost[probe.name] = self._cost.get(probe.name, 0.0), _used() - began
+            pause = min(LONGEST, min(cost, self._cost[probe.name]) / SHARE)
             # The round comes a little early or late: what is due almost now is due.
             self._due[probe.name] = now + pause - EVERY / 2 if observation is not None else 0.0
             if observation is not None:

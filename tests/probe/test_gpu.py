@@ -35,6 +35,7 @@ def machine(tmp_path: Path) -> Machine:
         ("0, [N/A], 0\n", "", False, "0 %"),
         ("0, [N/A], 0\n1, 40, 7\n", "", True, "40 %"),
         ("0, 0, [N/A]\n", "", False, "0 %"),
+        ("0, 64, 9000\n1, [N/A], 0\n", "4711, python, 9000\n", True, "64 %"),
         ("", "", False, "none"),
     ],
 )
