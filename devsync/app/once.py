@@ -6,22 +6,28 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devsync.app.machine import open_machine
-from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote
+from devsync.app.reach import Reach
+from devsync.app.sides import LocalSide, arrivals, claimant, guard
 from devsync.config import Config
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
 from devsync.daemon.guard import summed
+from devsync.daemon.identity import name_owner
 from devsync.daemon.lock import ProjectLock
 from devsync.daemon.sync import MARK, ROUNDS
 from devsync.daemon.tasks import TASKS
 from devsync.folders import state_dir
-from devsync.ports import Connection, Machine, Power, Progress, Unavailable
+from devsync.ports import Progress
+from devsync.replica.luggage import luggage
 from devsync.replica.rules import ProjectRules
 from devsync.store import Store
+
+if TYPE_CHECKING:
+    from devsync.replica.remote import RemoteReplica
 
 
 @dataclass(frozen=True)
@@ -83,16 +89,19 @@ def ask_once(config: Config, environ: Mapping[str, str], task: str, args: Mappin
 def _opened(
     config: Config, environ: Mapping[str, str], accept_host_key: str | None, permission: Permission
 ) -> Iterator[Engine]:
-    """Both sides, known to each other, for as long as the project's lock is held."""
+    """Both sides, known to each other, for as long as the project's lock is held.
+
+    The machine looks while this side is read: both begin as soon as they can.
+    """
     state = state_dir(config.root, environ)
     lock = ProjectLock(state / "lock")
     with ExitStack() as stack:
         stack.callback(lock.release)
         machine = open_machine(config, state)
         stack.callback(machine.close)
-        connection = _reach(config, machine, accept_host_key)
-        remote = open_remote(config, connection, create=True)
-        stack.callback(remote.close)
+        reach = Reach(config, machine, accept_host_key)
+        stack.callback(reach.close)
+        luggage(())  # so that it is ready when the machine is
         store = Store(state / "project.db")
         stack.callback(store.close)
         local = LocalSide(config.root, store)
@@ -100,6 +109,19 @@ def _opened(
         rules = ProjectRules(config.root, config.sync.ignore, store.fact(MARK) or None)
         loaded = rules.load()
         local.set_rules(loaded)
+        owner, ancestor = name_owner(store), store.ancestor()
+
+        def ahead(remote: RemoteReplica) -> None:
+            remote.set_rules(loaded)
+            if not permission.take_over:
+                remote.ask_claim(owner, claimant(config.root), take_over=False)
+                remote.presume(ancestor.leaves)
+
+        reach.prepare(ahead)
+        if not ancestor.leaves:
+            local.scan()  # every file must be read for the first time, which need not wait for the machine
+        remote = reach.replica()
+        stack.callback(remote.close)
         remote.set_rules(loaded)
         engine = Engine(
             store,
@@ -152,10 +174,3 @@ def _changes(plan: Plan) -> list[dict[str, str]]:
         }
         for change in (*plan.to_local, *plan.to_remote)
     ]
-
-
-def _reach(config: Config, machine: Machine, accept: str | None) -> Connection:
-    power = machine.power()
-    if power not in (Power.RUNNING, Power.UNKNOWN):
-        raise Unavailable(f"the machine is {power.value}", hint="devsync vm start starts it")
-    return Connector(config, machine, accept)(machine.address())

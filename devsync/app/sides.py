@@ -89,8 +89,17 @@ class Connector:
         )
 
 
-def open_remote(config: Config, connection: Connection, *, create: bool) -> Replica:
-    """The machine's side of the project, on a connection that it closes in the end."""
+def open_remote(
+    config: Config,
+    connection: Connection,
+    *,
+    create: bool,
+    ahead: Callable[[RemoteReplica], None] = lambda _: None,
+) -> Replica:
+    """The machine's side of the project, on a connection that it closes in the end.
+
+    `ahead` asks what need not wait until the helper lives.
+    """
     from devsync.replica.luggage import NoPython
     from devsync.replica.remote import RemoteReplica
     from devsync.ssh.bandwidth import Bucket, Limited
@@ -104,7 +113,7 @@ def open_remote(config: Config, connection: Connection, *, create: bool) -> Repl
 
     try:
         try:
-            helped = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create)
+            helped = RemoteReplica(connection.exec, open_sftp, config.sync.path, create=create, ahead=ahead)
             _judge_place(helped)
             remote: Replica = helped
         except NoPython as error:

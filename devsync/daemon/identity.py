@@ -37,7 +37,7 @@ class Pairing:
         """
         if take_over and not rejoin:
             self._judge(agreed)  # nobody is to be stopped in vain
-        self._facts.set_fact("owner", self._owner or uuid.uuid4().hex)
+        name_owner(self._facts)
         for replica in (self._remote, self._local):  # where a folder is shared, its owner is told best
             replica.claim(self._owner, self._claimant, take_over=take_over)
         self._next_beat = self._clock() + BEAT
@@ -88,6 +88,13 @@ class Pairing:
     @property
     def _owner(self) -> str:
         return self._facts.fact("owner") or ""
+
+
+def name_owner(facts: Facts) -> str:
+    """Who we are to whoever looks at a folder that is ours; made up at the first time."""
+    owner = facts.fact("owner") or uuid.uuid4().hex
+    facts.set_fact("owner", owner)
+    return owner
 
 
 def recognise(side: str, mark: Mapping[str, object] | None, pair: str | None, generation: int) -> None:

@@ -66,8 +66,9 @@ def hello(helper: Helper, request: Mapping[str, Any]) -> dict[str, Any]:
     refused = bool(inside) or temporary  # by whoever hears this
     if request.get("create") and not refused:
         os.makedirs(root, exist_ok=True)
-    helper.open(root)
     exists = os.path.isdir(root)
+    if not refused:  # nor is anything else done there that was asked for at the same time
+        helper.open(root)
     if exists and not refused:
         try:
             with helper.tree.home():  # made now, so that contents can be staged

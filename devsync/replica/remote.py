@@ -75,18 +75,28 @@ class RemoteReplica:
         root: str,
         *,
         create: bool = False,
+        ahead: Callable[[RemoteReplica], None] = lambda _: None,
         verbs: Sequence[tuple[str, tuple[str, ...]]] = (),
     ) -> None:
         """Bring the helper to life. `root` may begin with `~`; it is made if `create`. See `greeting`.
 
+        Meanwhile `ahead` may ask what will be needed: by `set_rules`, `ask_claim`, `presume`.
         Raises Unavailable; DevsyncError if there is no Python that can run the helper.
         """
         self._claimed = False
         self._given: list[Answer] = []
+        self._rules: ports.Rules | None = None
+        self._claiming: tuple[tuple[str, str, bool], Answer] | None = None
+        self._presumed: Mapping[RelPath, Leaf] = {}
+        self._places: Mapping[Digest, RelPath] | None = None
+        self._begun: tuple[list[list[RelPath]], Answer] | None = None  # a look at everything
+        self._early = False  # whether it was begun before anybody wanted it
         self.helper: HelperChannel = begin_helper(open_helper(command_line()), verbs)
         try:
             hello = self._ask("hello", root=root, create=create)
             self._asked: dict[str, Answer] = {"naming": self._ask("naming")}
+            ahead(self)
+            self._early = self._begun is not None
             self._sftp = open_sftp()  # while the helper comes to life
         except BaseException:
             self.helper.close()
@@ -94,6 +104,7 @@ class RemoteReplica:
         try:
             self.greeting: Greeting = self._greet(hello, root)
         except BaseException:
+            self._claimed = False  # nothing was, or the link is lost
             self.close()
             raise
         self._folder = os.fsencode(self.greeting.root.rstrip("/"))
@@ -102,9 +113,6 @@ class RemoteReplica:
         )
         self._fetching = Fetching(self._sftp, self._path, self.helper)
         self._flying: Parcel | None = None
-        self._presumed: Mapping[RelPath, Leaf] = {}
-        self._places: Mapping[Digest, RelPath] | None = None
-        self._begun: tuple[list[list[RelPath]], Answer] | None = None  # a look at everything
 
     def _greet(self, hello: Answer, root: str) -> Greeting:
         try:
@@ -116,17 +124,29 @@ class RemoteReplica:
             ) from error
 
     def claim(self, owner: str, name: str, *, take_over: bool) -> None:
-        answer = self._ask("claim", owner=owner, name=name, take_over=take_over)
-        self._asked["marker"] = self._ask("marker")  # which is what an owner looks at first
+        if self._claiming is None or self._claiming[0] != (owner, name, take_over):
+            self.ask_claim(owner, name, take_over=take_over)
+        assert self._claiming is not None
+        (_, answer), self._claiming = self._claiming, None
         self._parcels.parts = self._believe(parts_from_json, answer.result())
-        self._claimed = True
         self._parcels.forget()  # healing has swept the staging folder
+
+    def ask_claim(self, owner: str, name: str, *, take_over: bool) -> None:
+        """The same without waiting, for a `claim` to come."""
+        self._claiming = (
+            (owner, name, take_over),
+            self._ask("claim", owner=owner, name=name, take_over=take_over),
+        )
+        self._claimed = True  # perhaps; to give back what one has not does no harm
+        self._asked["marker"] = self._ask("marker")  # which is what an owner looks at first
 
     def beat(self) -> None:
         self._judged(lambda _: None, "beat")
 
     def set_rules(self, rules: ports.Rules) -> None:
-        self._given.append(self._ask("rules", rules=rules.to_json()))
+        if rules is not self._rules:
+            self._rules, self._begun = rules, None  # what was begun was by other rules
+            self._given.append(self._ask("rules", rules=rules.to_json()))
 
     def scan(self, scope: Collection[RelPath] | None = None) -> Snapshot:
         if scope is None:
@@ -136,6 +156,9 @@ class RemoteReplica:
 
     def presume(self, leaves: Mapping[RelPath, Leaf]) -> None:
         """Begin a look at everything, of which only what differs from `leaves` travels."""
+        early, self._early = self._early, False  # good for one look: a second one wants to see anew
+        if early and self._begun is not None and self._presumed == leaves:
+            return
         self._presumed, self._places = leaves, None
         dealt = deal(leaves, groups_for(len(leaves)))
         self._begun = dealt, self._ask("scan", scope=None, sums=sums(leaves, dealt))
@@ -145,7 +168,8 @@ class RemoteReplica:
             self.presume({})
         assert self._begun is not None
         (dealt, answer), self._begun = self._begun, None
-        self._asked["marker"] = self._ask("marker")  # whose folder this is will be asked next
+        if "marker" not in self._asked:
+            self._asked["marker"] = self._ask("marker")  # whose folder this is will be asked next
         self._settle_given()
         return self._believe(lambda value: wire.news_from_json(value, self._presumed, dealt), answer.result())
 
@@ -196,7 +220,10 @@ class RemoteReplica:
 
     def write_marker(self, marker: Mapping[str, object]) -> None:
         self._asked.pop("marker", None)  # what was asked ahead is the one of before
-        self._judged(lambda _: None, "write-marker", marker=dict(marker))
+        self._asked["write-marker"] = self._ask("write-marker", marker=dict(marker))
+        if self._begun is not None:  # behind that look, after which it will be asked for
+            self._asked["marker"] = self._ask("marker")
+        self._judged(lambda _: None, "write-marker")
 
     def naming(self) -> Naming:
         """How the machine's file system takes names."""

@@ -406,7 +406,7 @@ def test_names_that_are_no_utf_8_and_a_relative_path(
 
 def test_another_subsystem_is_refused(connection: Connection) -> None:
     with pytest.raises(DevsyncError):
-        connection.subsystem("netconf")
+        connection.subsystem("netconf").recv(1)
 
 
 # ---------------------------------------------------------------- power
