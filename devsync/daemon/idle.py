@@ -247,13 +247,15 @@ class IdleKeeper:
     def _look_once_more(self, stop: threading.Event) -> bool:
         """Wait until the machine was seen after this moment; whether it was."""
         began = self._clock.monotonic()
+        if self._observed is not None:
+            self._observed.hurry()
         while self._observed is not None and not stop.is_set():
             newest = self._observed.newest()
             if newest is not None and newest >= began:
                 return True
             if newest is None or self._clock.monotonic() - began > ONE_MORE:
                 return False
-            self._ring.wait(1.0)
+            self._ring.wait(0.25)
             self._ring.clear()
         return not stop.is_set()
 

@@ -19,6 +19,7 @@ class Observed:
         self._tracks: dict[str, Track] = {}
         self._newest: float | None = None
         self._unknown = ""
+        self._wanted: float | None = None
 
     def take(self, samples: Sequence[Sample]) -> None:
         """The machine was seen: the oldest sample first, by the monotonic clock."""
@@ -26,6 +27,18 @@ class Observed:
             self._tracks = follow(self._tracks, samples, self._thresholds)
             self._newest = samples[-1].at
             self._unknown = ""
+            if self._wanted is not None and self._newest >= self._wanted:
+                self._wanted = None
+
+    def hurry(self) -> None:
+        """A sample that is made from now on is waited for."""
+        with self._lock:
+            self._wanted = self._clock.monotonic()
+
+    def hurried(self) -> bool:
+        """Whether somebody waits for a fresh sample."""
+        with self._lock:
+            return self._wanted is not None
 
     def lose(self, why: str) -> None:
         """Nothing is known any more; whoever takes it up again tells everything anew."""

@@ -70,6 +70,8 @@ class Cpu:
 
     def look(self, view: View) -> Observation | None:
         """None at the first look."""
+        if not os.path.exists(view.path("proc/stat")):
+            return Observation(NAME)  # not Linux: the embedded machine on another system
         now = (view.monotonic(), cores(view.read("proc", "stat")), view.processes.look())
         before, self._before = self._before, now
         if before is None or now[0] <= before[0]:

@@ -70,10 +70,10 @@ class Processes:
         self._table = None
 
     def look(self) -> Mapping[int, Process]:
-        """Every process by its number."""
+        """Every process by its number; none where there is no /proc."""
         if self._table is None:
             self._table = {}
-            for name in os.listdir(self._proc):
+            for name in os.listdir(self._proc) if os.path.isdir(self._proc) else ():
                 if name.isdigit():
                     try:
                         process = parse(self._text(f"{name}/stat"))

@@ -120,8 +120,8 @@ def folder(view: View) -> str:
     return os.path.join(state, "devsync-sampler")
 
 
-def ensure(view: View, version: str) -> None:
-    """See that a sampler of this version runs. Raises OSError."""
+def ensure(view: View, version: str, *, hurry: bool = False) -> None:
+    """See that a sampler of this version runs, and looks soon if there is a `hurry`. Raises OSError."""
     place = folder(view)
     os.makedirs(place, mode=0o700, exist_ok=True)
     running = _running(place)
@@ -130,6 +130,8 @@ def ensure(view: View, version: str) -> None:
         running = None
     if running is None:
         _detach(lambda: _live(view, place, version))
+    elif hurry:
+        _signal(running, signal.SIGUSR1)
 
 
 def _locked(place: str) -> int | None:
@@ -159,16 +161,20 @@ def _running(place: str) -> Mapping[str, object] | None:
 
 def _end(place: str, running: Mapping[str, object]) -> None:
     """End another version's. RACE: who has just begun has not said its number; the next look will end it."""
-    pid = running.get("pid")
-    if not isinstance(pid, int):
-        return
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+    _signal(running, signal.SIGTERM)
     deadline = time.monotonic() + 2.0
     while _running(place) is not None and time.monotonic() < deadline:
         time.sleep(0.02)  # nothing tells of the end of a process that is not one's child
+
+
+def _signal(running: Mapping[str, object], number: int) -> None:
+    """Tell the sampler that has the lock."""
+    pid = running.get("pid")
+    if isinstance(pid, int):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # RACE: it has just ended
 
 
 def _detach(body: Callable[[], None]) -> None:
@@ -195,6 +201,7 @@ def _detach(body: Callable[[], None]) -> None:
 
 def _live(view: View, place: str, version: str, after: Callable[[], None] = lambda: None) -> None:
     """Be the sampler until the folder is gone."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # it is waited for, below
     descriptor = _locked(place)
     if descriptor is None:
         return  # RACE: another helper was quicker
@@ -214,5 +221,14 @@ def _live(view: View, place: str, version: str, after: Callable[[], None] = lamb
         except OSError:
             pass  # a full disk: nothing new is said, which counts as work, until there is room again
         after()
-        time.sleep(pause)
+        if _rest(pause) and pause > FIRST:
+            time.sleep(FIRST)  # two looks without a time between them have nothing to compare
         pause = EVERY
+
+
+def _rest(seconds: float) -> bool:
+    """Wait; whether somebody would not."""
+    if hasattr(signal, "sigtimedwait"):
+        return signal.sigtimedwait({signal.SIGUSR1}, seconds) is not None
+    time.sleep(seconds)
+    return False

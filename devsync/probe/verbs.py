@@ -15,10 +15,10 @@ _VIEW = View()
 def observe(_helper: Any, request: Mapping[str, Any]) -> Any:
     """What was observed since `after`, an earlier answer's `next`, or within the last `within` seconds.
 
-    See that the sampler runs, of this `version`. Each sample comes with its age in seconds, so that the
-    clocks of two computers need not agree.
+    See that the sampler runs, of this `version`; with `hurry` it looks soon. Each sample comes with its age
+    in seconds, so that the clocks of two computers need not agree.
     """
-    ensure(_VIEW, str(request["version"]))
+    ensure(_VIEW, str(request["version"]), hurry=bool(request.get("hurry")))
     now, here = _VIEW.monotonic(), boot(_VIEW)
     start, at = request["after"] or (here, now - float(request["within"]))
     newer = Ring(folder(_VIEW)).newer(here, float(at) if start == here else -1.0)

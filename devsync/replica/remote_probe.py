@@ -49,6 +49,9 @@ class Listener(Protocol):
     def take(self, samples: Sequence[Sample]) -> None:
         """What was seen, the oldest first, in `time.monotonic`'s seconds of this computer."""
 
+    def hurried(self) -> bool:
+        """Whether a fresh sample is waited for."""
+
     def lose(self, why: str) -> None:
         """From now on nothing is known."""
 
@@ -99,8 +102,9 @@ class RemoteProbe:
         version = f"{zlib.crc32(luggage(VERBS)):08x}"
         after: Any = None
         while not stop.is_set():
+            hurried = self._listener.hurried()
             try:
-                answer = channel.call("observe", version=version, after=after, within=BEFORE)
+                answer = channel.call("observe", version=version, after=after, within=BEFORE, hurry=hurried)
                 samples = samples_from_json(answer["samples"], time.monotonic())
                 after = answer["next"]
             except (ValueError, TypeError, KeyError) as error:
@@ -110,7 +114,7 @@ class RemoteProbe:
                 samples = ()
             if samples:
                 self._listener.take(samples)
-            stop.wait(self._every if samples else min(SOON, self._every))
+            stop.wait(self._every if samples and not hurried else min(SOON, self._every))
 
 
 def samples_from_json(value: Any, now: float) -> Sequence[Sample]:

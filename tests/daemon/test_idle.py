@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from devsync.core.idle import Policy
+from devsync.core.observation import PROBED, Observation, Sample, Thresholds
 from devsync.daemon.board import Board, IdleFacts, LinkFacts, SyncFacts
 from devsync.daemon.engine import Permission
 from devsync.daemon.idle import FIRST_RETRY, FLUSH, Activities, IdleKeeper
 from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.link import Link
+from devsync.daemon.observed import Observed
 from devsync.ports import Connection, DevsyncError, Power, Unavailable
 from tests.daemon.rig import PATIENCE, until
 from tests.fakes.clock import HandWoundClock
@@ -52,9 +54,12 @@ class People:
 
 
 class Rig:
-    def __init__(self, *, obey: bool = True, after: float | None = AFTER) -> None:
+    def __init__(
+        self, *, obey: bool = True, after: float | None = AFTER, modes: dict[str, str] | None = None
+    ) -> None:
         self.clock, self.board, self.people = HandWoundClock(), Board(), People()
         self.saved: list[datetime | None] = []
+        self.observed = Observed(self.clock, Thresholds())
         self.activities = Activities(self.clock, None, self.saved.append)
         self.machine = MemoryMachine(Power.RUNNING)
         self.link = Link(self.machine, _nobody, self.board, self.clock)
@@ -71,7 +76,14 @@ class Rig:
             board=self.board,
             clock=self.clock,
             notifier=self.people,
+            observed=None if modes is None else self.observed,
+            modes=modes,
         )
+
+    def saw(self, **levels: float) -> None:
+        """The machine was seen just now: percent of use, and nothing else."""
+        rest = [Observation(name, levels.get(name, 0.0), f"{levels.get(name, 0)}") for name in PROBED]
+        self.observed.take([Sample(self.clock.monotonic(), tuple(rest))])
 
     def connected(self) -> None:
         self.board.post(link=LinkFacts("connected", 0.04, "running", True, "vm"))
@@ -291,6 +303,65 @@ def test_the_signals_are_those_of_the_contract(rig: Rig) -> None:
     assert (by_name["jobs"]["busy"], by_name["jobs"]["value"]) == (True, "1 running")
     rig.activities.running(-1)
     assert rig.look(AFTER - 1).verdict["verdict"] == "busy", "quiet counts from the end of the job"
+
+
+def quiet_until_the_end(rig: Rig) -> None:
+    """A warning has been given, and its time is over; the flush is answered."""
+    rig.saw()
+    rig.look()
+    rig.clock.advance(AFTER)
+    rig.saw()
+    assert rig.look().warned
+    rig.clock.advance(WARN)
+    rig.saw()
+
+
+@pytest.mark.parametrize("level, let_go", [(0.0, True), (99.0, False)])
+def test_the_last_look_is_at_a_fresh_sample(level: float, let_go: bool) -> None:
+    rig = Rig(modes={})
+    quiet_until_the_end(rig)
+    rig.clock.advance(1)
+    thread = rig.looking()
+    until(rig.observed.hurried)
+    rig.clock.advance(1)
+    rig.saw(cpu=level)
+    thread.join(PATIENCE)
+    assert rig.machine.commands == (["flush", "deallocate"] if let_go else ["flush"])
+    assert not rig.observed.hurried()
+
+
+def test_a_machine_that_is_not_seen_again_is_not_let_go() -> None:
+    rig = Rig(modes={})
+    quiet_until_the_end(rig)
+    rig.clock.advance(1)
+    thread = rig.looking()
+    until(rig.observed.hurried)
+    rig.observed.lose("the machine is out of reach")
+    thread.join(PATIENCE)
+    assert rig.machine.commands == ["flush"]
+    assert not rig.board.read().idle.warned
+
+
+def test_a_signal_can_be_off_or_advisory() -> None:
+    rig = Rig(modes={"cpu": "off", "gpu": "advisory"})
+    rig.saw(cpu=99, gpu=99)
+    shown = rig.look()
+    signals = shown.verdict["signals"]
+    assert isinstance(signals, list)
+    by_name = {signal["name"]: signal for signal in signals}
+    assert "cpu" not in by_name
+    assert (by_name["gpu"]["busy"], by_name["gpu"]["counts"]) == (True, False)
+    rig.clock.advance(AFTER)
+    rig.saw(cpu=99, gpu=99)
+    assert rig.look().warned
+
+
+def test_what_the_machine_does_not_tell_is_busy() -> None:
+    rig = Rig(modes={})
+    assert rig.look().verdict["reason"] == "sessions cannot be read: nothing was heard of the machine yet"
+    rig.saw()
+    rig.look()
+    assert rig.look(AFTER).verdict["verdict"] == "busy", "silent for so long"
 
 
 def test_it_looks_when_the_bell_rings_and_ends_when_told(rig: Rig) -> None:

@@ -49,7 +49,14 @@ QUICK = """\
 after = "1500ms"
 warn = "300ms"
 check = "100ms"
+
+[idle.signals]
+cpu = "off"
+sessions = "off"
+network = "off"
 """
+"""Without what anybody else may do on the computer of the tests."""
+
 LOCKED = refusal(
     409, "ScopeLocked", "The scope '/subscriptions/1' cannot perform write operation because ..."
 )
