@@ -127,7 +127,9 @@ class Sshd:
         self._process.terminate()
         self._process.wait(timeout=10)
         self._process = None
-        _kill({*children, *self.processes()})
+        _kill(children)
+        while left := self.processes():  # RACE: what is killed may just have started another
+            _kill(left)
 
     def cut(self) -> None:
         """End every connection, while the server goes on listening."""
