@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from devsync import config
-from devsync.config import SETTINGS, AzureConfig, Config, IdleConfig, SshConfig, TunnelConfig
+from devsync.config import SETTINGS, AzureConfig, Config, SshConfig, TunnelConfig
 from devsync.folders import user_file
 from devsync.ports import Misuse
+from devsync.settings.idle import IdleConfig
 
 TOP = Path(__file__).parents[2]
 
