@@ -26,8 +26,8 @@ CREATE TABLE digest (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode I
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
-Known = tuple[File, int, int, int]
-"""What a file is, and the stamps for which that holds: mtime in nanoseconds, inode, ctime in nanoseconds."""
+Known = tuple[RelPath, File, int, int, int]
+"""A path, what the file there is, and the stamps for which that holds: mtime in ns, inode, ctime in ns."""
 
 
 class Store:
@@ -123,10 +123,11 @@ class Store:
             "SELECT path, size, mtime, inode, ctime, digest FROM digest"
         ):
             path = os.fsdecode(name)
+            path = paths.get(path, path)
             leaf = leaves.get(path)
             if not isinstance(leaf, File) or (leaf.digest, leaf.size) != (digest, size):
                 leaf = File(digest, size)
-            known[paths.get(path, path)] = (leaf, mtime, inode, mtime if ctime == mtime else ctime)
+            known[path] = (path, leaf, mtime, inode, mtime if ctime == mtime else ctime)
         return known
 
     def remember_digests(self, changed: Mapping[RelPath, Known], gone: Collection[RelPath] = ()) -> None:
@@ -137,7 +138,7 @@ class Store:
                 "INSERT OR REPLACE INTO digest VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     (os.fsencode(path), file.size, *stamps, file.digest)
-                    for path, (file, *stamps) in changed.items()
+                    for path, file, *stamps in changed.values()
                 ),
             )
 

@@ -17,8 +17,8 @@ from devsync.replica.walk import Blocked
 Signature = Tuple[int, int, int, int]  # noqa: UP006 (an alias is evaluated: Python 3.8)
 """(size, mtime in ns, inode, ctime in ns): as long as it is the same, so is the content."""
 
-Known = Tuple[File, int, int, int]  # noqa: UP006 (as above)
-"""(what the file is, mtime in ns, inode, ctime in ns): flat, since there is one for each file."""
+Known = Tuple[RelPath, File, int, int, int]  # noqa: UP006 (as above)
+"""(path, what the file is, mtime in ns, inode, ctime in ns): flat, since there is one for each file."""
 
 RACY = 2_000_000_000
 """A stamp this young, in ns, may stand for two contents (git's racy rule): not remembered."""
@@ -66,7 +66,7 @@ class Digests:
 
     def pack(self) -> bytes:
         """Everything that is known, as `unpack` takes it."""
-        rows = [[path, file.size, *stamps, file.digest] for path, (file, *stamps) in self.known.items()]
+        rows = [[path, file.size, *stamps, file.digest] for path, file, *stamps in self.known.values()]
         return zlib.compress(json.dumps(rows, separators=(",", ":")).encode("ascii"), 1)
 
     @staticmethod
@@ -76,7 +76,7 @@ class Digests:
             rows = json.loads(zlib.decompress(data))
             return Digests(
                 {
-                    path: (File(digest, size), mtime, node, ctime)
+                    path: (path, File(digest, size), mtime, node, ctime)
                     for path, size, mtime, node, ctime, digest in rows
                 }
             )
@@ -97,21 +97,26 @@ class Digests:
         self._changed = set()
         return changed, gone
 
+    def held(self, path: RelPath) -> RelPath:
+        """The same path, as the object that is held here anyway if there is one."""
+        remembered = self.known.get(path)
+        return path if remembered is None else remembered[0]
+
     def file(self, folder: int, name: str, path: RelPath, info: os.stat_result) -> File:
         """The regular file that `info` tells of. Busy if it changes meanwhile; OSError."""
         seen = signature(info)
         executable = bool(info.st_mode & stat.S_IXUSR)
         remembered = self.known.get(path)
-        if remembered is not None and remembered[1:] == seen[1:] and remembered[0].size == seen[0]:
-            file = remembered[0]
+        if remembered is not None and remembered[2:] == seen[1:] and remembered[1].size == seen[0]:
+            file = remembered[1]
             if file.executable != executable:  # which is not kept on the disk
                 file = file._replace(executable=executable)
-                self.known[path] = (file, *seen[1:])
+                self.known[path] = (remembered[0], file, *seen[1:])
             return file
         before = time.time_ns()
         file = File(read_digest(folder, name, seen), seen[0], executable)
         if seen[3] < before - RACY:
-            self.known[path] = (file, *seen[1:])
+            self.known[path] = (path, file, *seen[1:])
             self._changed.add(path)
         return file
 

@@ -338,7 +338,7 @@ class _Look:
                     raise Busy
                 self._young.append(path)
             elif stat.S_ISREG(mode):
-                self.leaves[path] = self._digests.file(folder, name, path, info)
+                self.leaves[self._digests.held(path)] = self._digests.file(folder, name, path, info)
                 if self.open_to_others and not mode & OTHERS:
                     self.private.add(path)
             elif stat.S_ISLNK(mode):

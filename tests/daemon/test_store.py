@@ -36,7 +36,7 @@ def test_everything_comes_back_under_any_name(store: Store, path: Path) -> None:
     store.settle(list(leaves.items()))
     store.begin("local", changes[:4])
     store.begin("remote", changes[2:])
-    store.remember_digests(dict.fromkeys(NAMES, (File("c" * 64, 1), 2**62, 3, 4)))
+    store.remember_digests({name: (name, File("c" * 64, 1), 2**62, 3, 4) for name in NAMES})
     store.set_fact("pair", "p\udc80q".encode("utf-8", "replace").decode())
     again = Store(path)
     assert again.ancestor().leaves == leaves
@@ -44,7 +44,7 @@ def test_everything_comes_back_under_any_name(store: Store, path: Path) -> None:
         [("local", change) for change in changes[:4]] + [("remote", change) for change in changes[2:]],
         key=repr,
     )
-    assert again.digests() == dict.fromkeys(NAMES, (File("c" * 64, 1), 2**62, 3, 4))
+    assert again.digests() == {name: (name, File("c" * 64, 1), 2**62, 3, 4) for name in NAMES}
     assert again.fact("pair") == "p?q"
     assert again.fact("unheard of") is None
     again.close()
@@ -64,7 +64,7 @@ def test_what_is_settled_replaces_and_ends(store: Store) -> None:
 def test_to_forget_is_to_start_from_nothing(store: Store) -> None:
     store.settle([("a", FILE)])
     store.begin("local", [Change("a", FILE, None)])
-    store.remember_digests({"a": (File("c" * 64, 1), 2, 3, 4)})
+    store.remember_digests({"a": ("a", File("c" * 64, 1), 2, 3, 4)})
     store.set_fact("pair", "p")
     store.forget()
     assert len(store.ancestor()) == 0

@@ -149,7 +149,7 @@ def test_the_next_helper_need_not_read_again(tmp_path: Path, monkeypatch: pytest
     tree.keep_digests()
     other = Tree(str(tmp_path))
     other.recall_digests()
-    assert other.digests.known == {"f": (leaf, *signature((tmp_path / "f").stat())[1:])}
+    assert other.digests.known == {"f": ("f", leaf, *signature((tmp_path / "f").stat())[1:])}
     (tmp_path / "f").write_bytes(b"CONTENT")
     assert other.scan(Rules()).leaves != {"f": leaf}
     (tmp_path / ".devsync/digests").write_bytes(b"torn")

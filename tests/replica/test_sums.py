@@ -157,7 +157,8 @@ def test_what_stays_for_a_file_is_less_than_a_kibibyte(
     finally:
         tracemalloc.stop()
     assert len(ancestor) == len(tree.digests.known) == files
-    assert all(known[0] is ancestor.leaves[path] for path, known in tree.digests.known.items())
+    assert all(known[1] is ancestor.leaves[path] for path, known in tree.digests.known.items())
+    assert all(path is known[0] for path, known in tree.digests.known.items())
     assert stays / files < 700
     assert peak / files < 1024
     store.close()
