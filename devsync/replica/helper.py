@@ -164,7 +164,7 @@ def unpack(helper: Helper, request: Mapping[str, Any]) -> Any:
         raise ValueError("not the name of a parcel")
     helper.tree.beat()  # it may be somebody else's folder by now, and the parcel swept away
     with helper.tree.home() as home:
-        return parcel.unpack(home, name, opener, parcel.hung_up(helper.stdin))
+        return parcel.unpack(home, name, opener, parcel.hung_up(helper.stdin), helper.tree.beat)
 
 
 def marker(helper: Helper, _request: Mapping[str, Any]) -> Any:

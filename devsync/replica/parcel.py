@@ -62,8 +62,12 @@ def hung_up(stdin: BinaryIO) -> Gone:
     return gone
 
 
-def unpack(home: Home, name: str, opener: Open, gone: Gone) -> dict[Digest, str]:
+def unpack(
+    home: Home, name: str, opener: Open, gone: Gone, beat: Callable[[], None] = lambda: None
+) -> dict[Digest, str]:
     """Stage every content of the parcel `name` in tmp; the contents that did not come out, and why.
+
+    `beat` is called with each block that has come.
 
     Begins before the parcel is complete and follows it while it grows. The parcel is removed. Cut if it
     does not end.
@@ -71,7 +75,7 @@ def unpack(home: Home, name: str, opener: Open, gone: Gone) -> dict[Digest, str]
     problems: dict[Digest, str] = {}
     try:
         with _Tail(home.tmp, name, gone) as tail:
-            content = Records(blocks(tail.exactly, opener))
+            content = Records(_beating(beat, blocks(tail.exactly, opener)))
             while (header := content.header()) is not None:
                 problem = _unpack_one(home, header, content)
                 if problem:
@@ -79,6 +83,12 @@ def unpack(home: Home, name: str, opener: Open, gone: Gone) -> dict[Digest, str]
     finally:
         discard(home.tmp, name)
     return problems
+
+
+def _beating(beat: Callable[[], None], blocks: Iterator[bytes]) -> Iterator[bytes]:
+    for block in blocks:
+        beat()
+        yield block
 
 
 def _unpack_one(home: Home, header: dict[str, Any], content: Records) -> str:

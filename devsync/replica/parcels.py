@@ -151,6 +151,11 @@ class Parcel:
             self._closing = self._writing.close()
             self._parcels.hurry()
 
+    @property
+    def is_unpacking(self) -> bool:
+        """Whether the helper is at it, as far as is known, and answers nothing else before it is done."""
+        return self._unpacking is not None and self._unpacking.value is None
+
     def land(self) -> str:
         """Wait until every byte is acknowledged; what went wrong, or ""."""
         self.send()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -279,6 +280,20 @@ def test_71_wrong_bytes_never_become_visible(side: Side) -> None:
     assert side.tree() == {}
     outcome = side.replica.apply([Change("f", None, file(b"never staged"))])[0]
     assert not outcome.done and outcome.problem
+
+
+def test_a_beat_while_a_content_travels(side: Side) -> None:
+    first, rest = os.urandom(3 << 20), b"the rest of it"
+
+    def slowly() -> Iterator[bytes]:
+        yield first
+        side.replica.beat()
+        yield rest
+
+    staging = side.replica.staging()
+    staging.put(file(first + rest), slowly())
+    assert not staging.finish()
+    done(side.replica.apply([Change("f", None, file(first + rest))]))
 
 
 def test_a_content_that_changes_is_a_problem_of_its_own(side: Side) -> None:
