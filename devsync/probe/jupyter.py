@@ -39,6 +39,8 @@ class Server:
     base: str
     token: str
     tls: bool
+    root: str
+    """The folder that it shows."""
 
 
 def parse_server(text: str) -> Server:
@@ -56,6 +58,7 @@ def parse_server(text: str) -> Server:
         base="/" + str(told.get("base_url", "/")).strip("/"),
         token=str(told.get("token") or ""),
         tls=bool(told.get("secure")),
+        root=str(told.get("root_dir") or told.get("notebook_dir") or ""),
     )
 
 
@@ -111,43 +114,45 @@ class Jupyter:
         kernels: list[dict[str, Any]] = []
         sessions: list[dict[str, Any]] = []
         terminals: list[dict[str, Any]] = []
-        servers = self._servers(view)
-        for server in servers:
+        found = servers(view)
+        for server in found:
             try:
-                alive = _ask(view, server, "kernels")
+                alive = ask(view, server, "kernels")
                 if alive is None:
                     continue  # nobody listens there any more
                 kernels += alive
                 if any(kernel.get("execution_state") == "busy" for kernel in alive):
-                    sessions += _ask(view, server, "sessions") or []
-                terminals += _ask(view, server, "terminals") or []
+                    sessions += ask(view, server, "sessions") or []
+                terminals += ask(view, server, "terminals") or []
             except (OSError, ValueError) as error:
                 where = server.address if isinstance(server.address, str) else f"port {server.address[1]}"
                 reason = str(error) or type(error).__name__
                 return Observation(NAME, error=f"the Jupyter server on {where} does not answer: {reason}")
-        if not servers:
+        if not found:
             return Observation(NAME, 0.0, "no server")
         return judge(kernels, sessions, terminals, view.wall())
 
-    def _servers(self, view: View) -> list[Server]:
-        table = view.processes.look()
-        found = {}
-        for folder in _folders(view):
+
+def servers(view: View) -> list[Server]:
+    """Those of this user that live."""
+    table = view.processes.look()
+    found = {}
+    for folder in _folders(view):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue  # there is none
+        for name in names:
+            if not (name.startswith(("jpserver-", "nbserver-")) and name.endswith(".json")):
+                continue
             try:
-                names = os.listdir(folder)
-            except OSError:
-                continue  # there is none
-            for name in names:
-                if not (name.startswith(("jpserver-", "nbserver-")) and name.endswith(".json")):
-                    continue
-                try:
-                    with open(os.path.join(folder, name), encoding="utf-8") as file:
-                        server = parse_server(file.read())
-                except (OSError, ValueError, KeyError, TypeError):
-                    continue  # it is just being written, or of another kind
-                if server.pid in table:  # else it died without a chance to clean up
-                    found[server.pid] = server
-        return list(found.values())
+                with open(os.path.join(folder, name), encoding="utf-8") as file:
+                    server = parse_server(file.read())
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # it is just being written, or of another kind
+            if server.pid in table:  # else it died without a chance to clean up
+                found[server.pid] = server
+    return list(found.values())
 
 
 def _folders(view: View) -> set[str]:
@@ -167,7 +172,7 @@ def _folders(view: View) -> set[str]:
     return folders
 
 
-def _ask(view: View, server: Server, what: str) -> list[dict[str, Any]] | None:
+def ask(view: View, server: Server, what: str) -> list[dict[str, Any]] | None:
     """A list of the server's; None if nobody listens, or it has no such thing. Raises OSError, ValueError."""
     # A server under JupyterHub has no token in its file: it knows its own one of the hub.
     token = server.token or view.processes.variable(server.pid, "JUPYTERHUB_API_TOKEN") or ""
