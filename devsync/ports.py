@@ -177,8 +177,8 @@ class Pending(Protocol[T_co]):
 class Writing(Protocol):
     """A file that is being written, in order. What goes wrong is said by `close`."""
 
-    def write(self, data: bytes) -> None:
-        """Send this next; waits only where too much is under way."""
+    def write(self, data: bytes) -> int:
+        """Send this next; waits only where too much is under way. How much that is by then, in bytes."""
 
     def close(self) -> Pending[None]:
         """Nothing more comes. The result is there once every status is good."""

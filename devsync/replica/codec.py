@@ -24,14 +24,19 @@ def packer(known: Collection[str]) -> tuple[str, Pack | None]:
     """The best compression of this end that the other knows too: its name, and a function of one block."""
     if ZSTD in known:
         try:
-            import zstandard
+            return ZSTD, zstd_packer(3)
         except ImportError:
             pass
-        else:
-            return ZSTD, zstandard.ZstdCompressor(level=3).compress
     if ZLIB in known:
         return ZLIB, lambda block: zlib.compress(block, 1)
     return RAW, None
+
+
+def zstd_packer(level: int) -> Pack:
+    """zstd at this level. ImportError where it is not there."""
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=level).compress
 
 
 def openers() -> Mapping[str, Open]:

@@ -14,9 +14,9 @@ from typing import Any
 from devsync import ports
 from devsync.core.snapshot import Digest, File, RelPath
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
-from devsync.replica.codec import packer
 from devsync.replica.delta import FROM, Blocks, Copy, Piece, difference
 from devsync.replica.packing import Packing
+from devsync.replica.press import Press
 from devsync.replica.walk import told
 
 ASKED = 64
@@ -32,7 +32,8 @@ class Parcels:
     def __init__(self, sftp: ports.Sftp, helper: HelperChannel, tmp: bytes, codecs: Collection[str]) -> None:
         """`tmp` ends with a slash; `codecs` are what the helper can open."""
         self._sftp, self._helper, self._tmp = sftp, helper, tmp
-        self.codec, self.pack = packer(codecs)
+        self.press = Press(codecs)
+        self.codec = self.press.codec
         self._numbers = count()
         self._stem = f"parcel-{os.urandom(4).hex()}"
         self._next: tuple[str, ports.Writing] | None = None
@@ -88,7 +89,7 @@ class Parcel:
 
     def __init__(self, parcels: Parcels, name: str, writing: ports.Writing, where: Where) -> None:
         self._parcels, self._name, self._writing, self._where = parcels, name, writing, where
-        self._packing = Packing(self._write, parcels.pack)
+        self._packing = Packing(self._write, parcels.press.pack)
         self._asked: dict[Digest, tuple[RelPath, Answer]] = {}
         self._put: set[Digest] = set()
         self._unpacking: Answer | None = None
@@ -182,7 +183,7 @@ class Parcel:
 
     def _write(self, data: bytes) -> None:
         """The parcel's next bytes. Unpacking begins with the first: it goes on while the others travel."""
-        self._writing.write(data)
+        self._parcels.press.sent(self._writing.write(data))
         if self._unpacking is None:
             self._unpacking = self._parcels.unpack(self._name)
 

@@ -24,8 +24,8 @@ class FileWriting:
         self._at = self._waiting = 0
         self._failure: Exception | None = None
 
-    def write(self, data: bytes) -> None:
-        """Raises Unavailable; anything else is told by `close`."""
+    def write(self, data: bytes) -> int:
+        """Bytes that are not acknowledged. Raises Unavailable; anything else is told by `close`."""
         handle = self._handle()
         size = min(self._largest(), BATCH)
         for start in range(0, len(data), size):
@@ -37,6 +37,7 @@ class FileWriting:
                 self._waiting += len(piece)
         while self._under_way and (self._waiting > AHEAD or self._under_way[0][0].done):
             self._reap()
+        return self._waiting
 
     def close(self) -> Operation[None]:
         """Close the file; the result is the first failure, if there was one."""

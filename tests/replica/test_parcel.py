@@ -31,8 +31,9 @@ class Written:
     def __init__(self) -> None:
         self.data = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> int:
         self.data += data
+        return 0
 
     def close(self) -> Written:
         return self
