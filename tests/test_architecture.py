@@ -197,8 +197,10 @@ LISTS = {
     "devsync.replica.luggage": "TRAVELLING",
     "devsync.replica.remote_probe": "PROBING",
     "devsync.work.jobs": "TRAVELLING",
+    "devsync.work.notebook": "TRAVELLING",
 }
-"""Where the modules are named that travel: to every helper, to the one that probes, to the one for jobs."""
+"""Where the modules are named that travel: to every helper, to the one that probes, to the one for jobs;
+and the program that executes a notebook."""
 
 
 def travelling() -> tuple[str, ...]:

@@ -52,6 +52,8 @@ COMMANDS: Mapping[str, Entry] = {
     ),
     "restore": Entry("devsync.cli.history", "restore", "Bring an old version of a file back."),
     "run": Entry("devsync.cli.run", "run", "Run COMMAND in the project's folder on the machine."),
+    "notebook": Entry("devsync.cli.notebook", "notebook", "Execute notebooks on the machine."),
+    "env": Entry("devsync.cli.env", "env", "The project's environment on the machine."),
     "jobs": Entry(
         "devsync.cli.jobs", "jobs", "The jobs on the machine: which run, which have ended, and how."
     ),

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -75,15 +75,13 @@ def run(
         wishes |= {"timeout": timeout, "name": _name(name), "env": _env(variables)}
         with running(project) as client:
             if detach:
-                _detach(client, command, wishes)
+                start_job(client, command, wishes)
                 return
-            answer = _Conversation(client, sys.stdin.fileno()).hold(command, wishes)
+            status = converse(client, sys.stdin.fileno(), command, wishes)
     except DevsyncError as error:
         output.failure(error.message, error.hint)
         ctx.exit(OWN_FAILURE)
-    for path, why in sorted(answer["unsettled"].items()):
-        output.note(f"not brought here: {path}: {why}")
-    ctx.exit(answer["status"])
+    ctx.exit(status)
 
 
 def _name(name: str | None) -> str | None:
@@ -106,17 +104,34 @@ def _env(variables: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _detach(client: Client, words: Sequence[str], wishes: Mapping[str, object]) -> None:
+def start_job(client: Client, words: Sequence[str], wishes: Mapping[str, object]) -> None:
+    """Start a detached job, and print its id. Raises DevsyncError."""
     answer = client.call("detach", say, words=list(words), **wishes)
     job = answer["job"]["id"]
     output.note(f"started; devsync logs {job} -f follows it, devsync kill {job} ends it")
     output.data(job)
 
 
+def converse(
+    client: Client,
+    stdin: int,
+    words: Sequence[str],
+    wishes: Mapping[str, object],
+    stdout: BinaryIO | None = None,
+) -> int:
+    """Run a command, its output going to `stdout` or to ours: its exit status. Raises DevsyncError."""
+    answer = _Conversation(client, stdin, stdout or sys.stdout.buffer).hold(words, wishes)
+    for path, why in sorted(answer["unsettled"].items()):
+        output.note(f"not brought here: {path}: {why}")
+    status: int = answer["status"]
+    return status
+
+
 class _Conversation:
     """One command: a thread passes on the input, the main thread writes the output."""
 
-    def __init__(self, client: Client, stdin: int) -> None:
+    def __init__(self, client: Client, stdin: int, stdout: BinaryIO) -> None:
+        self._stdout = stdout
         self._frames: Frames = client.frames
         self._client, self._stdin = client, stdin
         self._terminal = terminal_of(stdin)
@@ -162,7 +177,7 @@ class _Conversation:
             say(event)
 
     def _carry(self, wake: int) -> dict[str, Any]:
-        streams = {STDOUT: sys.stdout.buffer, STDERR: sys.stderr.buffer}
+        streams = {STDOUT: self._stdout, STDERR: sys.stderr.buffer}
         while True:
             frame = self._frames.receive()
             if frame is None:

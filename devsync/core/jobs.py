@@ -22,11 +22,21 @@ STATES = ("running", "ended", "lost", "unknown")
 
 @dataclass(frozen=True)
 class Order:
-    """What is to run: the words as they were typed, variables besides those of the login, a name for it."""
+    """What is to run: the words as they were typed, variables besides those of the login, a name for it.
+
+    `shown` is what people are told of it, where the words are devsync's own. `bare`: without the setup.
+    """
 
     words: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     name: str | None = None
+    shown: Sequence[str] | None = None
+    bare: bool = False
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What a record says was run."""
+        return tuple(self.words if self.shown is None else self.shown)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ class _Recorded:
         self._began = parts.clock.monotonic()
         self._job = Job(
             id=secrets.token_hex(4),
-            command=tuple(order.words),
+            command=order.command,
             started=parts.clock.now().timestamp(),
             name=order.name,
             detached=False,
@@ -230,7 +230,13 @@ def _tell(session: Session, event: Mapping[str, object]) -> None:
 
 
 def _order(args: Mapping[str, Any]) -> Order:
-    return Order([str(word) for word in args["words"]], dict(args.get("env") or {}), args.get("name"))
+    return Order(
+        [str(word) for word in args["words"]],
+        dict(args.get("env") or {}),
+        args.get("name"),
+        None if args.get("shown") is None else [str(word) for word in args["shown"]],
+        bool(args.get("bare")),
+    )
 
 
 def _left(answer: Synchronised) -> dict[str, str]:

@@ -70,8 +70,9 @@ def launch(around: Surroundings, order: Order, *, marked: bool = False, buffered
     """
     script = (_MARKED if marked else "") + _LAUNCH
     given = [f"{name}={value}" for name, value in order.env.items()]
-    inner = _inner(around.setup, len(given), buffered)
-    first = [around.setup] if around.setup else []
+    setup = None if order.bare else around.setup
+    inner = _inner(setup, len(given), buffered)
+    first = [setup] if setup else []
     return [
         *("/bin/sh", "-c", script, "devsync"),
         *(around.folder, around.shell or "", inner, *first, *given, *order.words),

@@ -32,7 +32,7 @@ class Jobs:
         identity = secrets.token_hex(4)
         about = {
             "name": order.name,
-            "command": list(order.words),
+            "command": list(order.command),
             "env": sorted(order.env),
             "origin": dict(origin),
         }

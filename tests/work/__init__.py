@@ -1,0 +1,1 @@
+"""What runs on the machine: its programs by themselves, without a connection."""
