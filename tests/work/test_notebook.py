@@ -132,6 +132,29 @@ def test_where_no_jupyter_is_one_message_says_so(tmp_path: Path) -> None:
     assert "\n\nhint: devsync run -- python3 -m pip install nbclient ipykernel" in done.stderr
 
 
+def test_a_long_run_is_saved_meanwhile_and_parameters_replace_those_of_last_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "n.ipynb"
+    write_notebook(path, ("parameters", "a = 1"), "print(a)")
+    path.chmod(0o640)
+    for value in ("22", "333"):
+        document = notebook_there.Document("n.ipynb", "n.ipynb")
+        document.inject({"a": value})
+        before = path.read_bytes()
+        document.save_now_and_then()
+        assert path.read_bytes() == before, "not yet"
+        monkeypatch.setattr(notebook_there, "SAVE_EVERY", 0.0)
+        document.save_now_and_then()
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+        sources = [cell["source"] for cell in cells_of(path)]
+        assert sources == ["a = 1", f"# Parameters\na = {value}", "print(a)"]
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not any((tmp_path / ".devsync").iterdir())
+
+
 def test_parameters_are_what_they_are_in_python() -> None:
     given = [
         "a=3",
