@@ -82,6 +82,10 @@ class ContentChanged(Exception):
     """A file is not, or no longer, what the look said. Not an error: it is looked at again."""
 
 
+class PutOff(ContentChanged):
+    """Nor is this one: something more urgent goes first. What has arrived is kept, where that is possible."""
+
+
 # ---------------------------------------------------------------- replicas
 
 

@@ -30,6 +30,9 @@ class Expecting(Protocol):
     def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
         """These will be put, each at the path where an older version may be."""
 
+    def begun(self, file: File) -> int:
+        """So many bytes of it have arrived at an earlier try: what is put next begins behind them."""
+
 
 @runtime_checkable
 class Assembling(Protocol):

@@ -16,7 +16,7 @@ from devsync.daemon.engine import Engine, Permission
 from devsync.ports import NeedsUser
 
 LONGEST_SETTLE = 1.0
-"""Seconds after which hints are acted on, however busily more of them arrive."""
+"""Seconds after which a hint is acted on, however busily more of them arrive."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Inbox:
         self._settle = settle
         self._changed = threading.Condition()
         self._work = Work()
-        self._last_hint = 0.0
+        self._first_hint = self._last_hint = 0.0
         self._blocked: NeedsUser | None = None
         self._woken = False
         self.local = _Side(self, "local")
@@ -65,8 +65,11 @@ class Inbox:
         """Paths of one side that may have changed."""
         with self._changed:
             waiting = self._work.local if side == "local" else self._work.remote
+            before = bool(self._work.local or self._work.remote)
             waiting.update(paths)
             self._last_hint = time.monotonic()
+            if not before:
+                self._first_hint = self._last_hint
             self._changed.notify_all()
 
     def request(self, permission: Permission | None = None) -> Future[Synchronised]:
@@ -96,14 +99,27 @@ class Inbox:
         """Wait for something to do, up to `timeout` seconds, and until hints have settled."""
         with self._changed:
             self._changed.wait_for(lambda: self._woken or self._anything(), timeout)
-            deadline = time.monotonic() + LONGEST_SETTLE
-            while not self._work.requests and self._anything():
-                quiet = self._last_hint + self._settle - time.monotonic()
-                if quiet <= 0 or time.monotonic() > deadline or self._woken:
+            while not self._work.requests and self._anything() and not self._woken:
+                unsettled = self._due() - time.monotonic()
+                if unsettled <= 0:
                     break
-                self._changed.wait(quiet)
+                self._changed.wait(unsettled)
             work, self._work, self._woken = self._work, Work(), False
             return work
+
+    def urgent(self, *, requests: bool) -> bool:
+        """Whether hints wait that have settled; or requests, where they may interrupt."""
+        with self._changed:
+            if requests and self._work.requests:
+                return True
+            return bool(self._work.local or self._work.remote) and time.monotonic() >= self._due()
+
+    def take_hints(self) -> Work:
+        """Hints that wait, without requests."""
+        with self._changed:
+            hints = Work(self._work.local, self._work.remote)
+            self._work.local, self._work.remote = set(), set()
+            return hints
 
     def give_back(self, work: Work) -> None:
         """What was taken out could not be done: it waits again."""
@@ -126,6 +142,10 @@ class Inbox:
         with self._changed:
             self._woken = True
             self._changed.notify_all()
+
+    def _due(self) -> float:
+        """When the hints that wait are to be acted on."""
+        return min(self._last_hint + self._settle, self._first_hint + LONGEST_SETTLE)
 
     def _anything(self) -> bool:
         return bool(self._work.local or self._work.remote or self._work.requests)

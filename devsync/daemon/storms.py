@@ -27,7 +27,7 @@ class Storms:
     ) -> None:
         """`share` (0 to 1) of a side may go within the window; `explain` names what git has deleted here."""
         self._share, self._explain, self._clock, self._deletions = share, explain, clock, deletions
-        self._counted: frozenset[RelPath] = frozenset()  # the last plan's deletions that nobody explained
+        self._counted: set[RelPath] = set()  # deletions that were planned and that nobody explained
 
     def judge(self, plan: Plan, files: int, allowed: bool) -> None:
         """Raises Halted if `plan` deletes too many of `files`, unless that is `allowed`."""
@@ -50,10 +50,11 @@ class Storms:
                     f"{why} on the {side} side, because they are gone {other}",
                     hint="bring them back; or let them go with: devsync start --accept-deletions",
                 )
-        self._counted = frozenset(counted)
+        planned = {change.path for change in (*plan.to_local, *plan.to_remote)}
+        self._counted = (self._counted - planned) | counted
 
     def note(self, side: str, changes: Sequence[Change], outcomes: Sequence[Outcome]) -> None:
-        """What was deleted of the plan that was judged last: it counts when the next ones are."""
+        """What was deleted of what was judged: it counts when further plans are."""
         gone = {outcome.path for outcome in outcomes if outcome.done}.intersection(
             vanishing(changes), self._counted
         )

@@ -1,4 +1,4 @@
-"""Contents on their way between two replicas: which must travel, and how that is told."""
+"""Contents on their way between two replicas: which must travel, how that is told, when they make room."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Protocol, runtime_checkable
 
 from devsync.core.older import Assembling, Basis, Expecting
 from devsync.core.snapshot import Change, Digest, File, RelPath
-from devsync.ports import Staging
+from devsync.ports import PutOff, Staging
 
 SMALL = 1 << 20
 """Bytes of contents that are not waited for before the changes are asked for."""
+
+LARGE = 1 << 20
+"""Bytes from which on a content may be put off in its middle: of such a one the replicas keep a part."""
+
+SLICE = 0.3
+"""Seconds that a transfer goes on for, whatever is urgent."""
+
+LONGEST_SLICE = 2.0
+"""The same, where what is urgent takes long itself."""
 
 
 @runtime_checkable
@@ -22,7 +31,7 @@ class Eager(Protocol):
 
 
 class Meter(Protocol):
-    """Told of what travels: the plan's size first, then each piece."""
+    """Told of what travels: first what is still to come, in all, then each piece."""
 
     def planned(self, files: int, size: int) -> None: ...
     def moved(self, side: str, size: int) -> None: ...
@@ -35,19 +44,70 @@ def needs_content(change: Change) -> bool:
 
 
 def contents(changes: Iterable[Change]) -> list[tuple[RelPath, File]]:
-    """Each content that the changes need once, with a path that it can be read from."""
+    """Each content that the changes need once, with a path that it can be read from; the smallest first."""
     wanted: dict[Digest, tuple[RelPath, File]] = {}
     for change in changes:
         if isinstance(change.new, File) and needs_content(change):
             wanted.setdefault(change.new.digest, (change.path, change.new))
-    return list(wanted.values())
+    return sorted(wanted.values(), key=lambda each: each[1].size)
+
+
+class Turns:
+    """Says when a transfer has to make room for what is more urgent.
+
+    It has its slice first, from its first byte on, and gets as much time as what came between has taken.
+    """
+
+    def __init__(self, urgent: Callable[[], bool], clock: Callable[[], float]) -> None:
+        self._urgent, self._clock = urgent, clock
+        self._since: float | None = None
+        self._left: float | None = None
+        self._least = SLICE
+
+    def begin(self) -> None:
+        """A transfer begins, or goes on."""
+        between = 0.0 if self._left is None else self._clock() - self._left
+        self._least = min(max(SLICE, between), LONGEST_SLICE)
+        self._since = self._left = None
+
+    def over(self) -> bool:
+        """Asked before each piece: whether to stop here."""
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        if now - self._since < self._least or not self._urgent():
+            return False
+        self._left = now
+        return True
 
 
 class Metered:
-    """A staging that tells a meter of each piece."""
+    """A staging that tells a meter of each piece, and is put off when its turn is over.
 
-    def __init__(self, staging: Staging, meter: Meter, side: str, beat: Callable[[], None]) -> None:
+    From then on `put` raises PutOff, which ends a `supply`: nothing more is put. A large content is left
+    in its middle if the staging keeps what has arrived; `free` says whether it may end between two others.
+    """
+
+    def __init__(
+        self,
+        staging: Staging,
+        meter: Meter,
+        side: str,
+        beat: Callable[[], None],
+        turns: Turns | None = None,
+        *,
+        free: bool = False,
+        begun: dict[Digest, int] | None = None,
+    ) -> None:
+        """`begun` remembers how much of a content that was put off has been told of."""
         self._staging, self._meter, self._side, self._beat = staging, meter, side, beat
+        self._turns, self._free = turns, free
+        self._begun = {} if begun is None else begun
+        self._told: dict[Digest, int] = {}
+        self._keeps = isinstance(staging, (Assembling, Expecting))
+        self._put_off: set[Digest] = set()
+        self.arrived: set[Digest] = set()
+        """What has been put whole, as far as is known before `finish`."""
         self.size = 0
 
     def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
@@ -55,16 +115,33 @@ class Metered:
         if isinstance(self._staging, Expecting):
             self._staging.expect(wanted)
 
+    def begun(self, file: File) -> int:
+        """Expecting, as far as the staging is."""
+        start = self._staging.begun(file) if isinstance(self._staging, Expecting) else 0
+        self._tell_start(file, start)
+        return start
+
     def basis(self, path: RelPath, file: File) -> Basis | None:
-        """Assembling, as far as the staging is. What arrived before counts as moved."""
+        """Assembling, as far as the staging is."""
         found = self._staging.basis(path, file) if isinstance(self._staging, Assembling) else None
-        if found is not None:
-            self._meter.moved(self._side, found.start)
+        self._tell_start(file, 0 if found is None else found.start)
         return found
 
+    def _tell_start(self, file: File, start: int) -> None:
+        """What arrived before counts as moved, once."""
+        self._told[file.digest] = start
+        news = start - self._begun.pop(file.digest, 0)
+        if news > 0:
+            self._meter.moved(self._side, news)
+
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
+        if self._turns is not None and self._turns.over() and self._free:
+            raise PutOff
         self.size += file.size
-        self._staging.put(file, self._count(chunks))
+        self._staging.put(file, self._count(file, chunks))
+        if file.digest in self._put_off:
+            raise PutOff
+        self.arrived.add(file.digest)
 
     def send(self) -> bool:
         """Send without waiting, if the staging can do that."""
@@ -74,10 +151,19 @@ class Metered:
         return True
 
     def finish(self) -> Mapping[Digest, str]:
-        return self._staging.finish()
+        """What did not arrive, apart from what was put off."""
+        failed = self._staging.finish()
+        return {digest: why for digest, why in failed.items() if digest not in self._put_off}
 
-    def _count(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+    def _count(self, file: File, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        turns = self._turns if self._keeps and file.size >= LARGE else None
+        told = self._told.pop(file.digest, 0)
         for chunk in chunks:
+            if turns is not None and turns.over():
+                self._begun[file.digest] = told
+                self._put_off.add(file.digest)
+                raise PutOff("put off")
             self._beat()  # a transfer may take hours
             self._meter.moved(self._side, len(chunk))
+            told += len(chunk)
             yield chunk

@@ -30,14 +30,14 @@ class Arrival:
 
     def __init__(self, home: Home, digest: Digest, size: int, start: int = 0) -> None:
         """A content of `size` bytes, of which `start` are here. Blocked if they are not; OSError."""
-        self._home, self._digest, self._left = home, digest, size - start
+        self._home, self._digest, self._size, self._left = home, digest, size, size - start
         self._name = digest + PART if start or size >= KEPT_FROM else digest
         self._found = hashlib.sha256()
         self._whole = self._spoilt = False
         if start:
             self._file = home.open_part(digest, start)
             try:
-                self._hash_again(start)
+                self._go_on(start)
             except BaseException:
                 os.close(self._file)
                 raise
@@ -52,8 +52,12 @@ class Arrival:
         os.close(self._file)
         if isinstance(error, (OSError, Blocked)) and not isinstance(error, Cut):
             self._spoilt = True
-        if not self._whole and (self._spoilt or error is None or self._name == self._digest):
+        if self._whole:
+            return
+        if self._spoilt or error is None or self._name == self._digest:
             discard(self._home.tmp, self._name)
+        else:
+            self._home.begun.keep(self._digest, self._size - self._left, self._found)
 
     def write(self, piece: bytes) -> None:
         """The next bytes. Blocked if there are more than announced; OSError."""
@@ -77,8 +81,12 @@ class Arrival:
         self._whole = True
         return True
 
-    def _hash_again(self, start: int) -> None:
-        for at in range(0, start, BLOCK):
-            self._found.update(os.pread(self._file, min(BLOCK, start - at), at))
+    def _go_on(self, start: int) -> None:
+        found = self._home.begun.take(self._digest, start)
+        if found is not None:
+            self._found = found
+        else:
+            for at in range(0, start, BLOCK):
+                self._found.update(os.pread(self._file, min(BLOCK, start - at), at))
         os.ftruncate(self._file, start)
         os.lseek(self._file, start, os.SEEK_SET)

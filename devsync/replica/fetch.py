@@ -38,6 +38,13 @@ class Fetching:
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         """Hand the contents to a staging."""
+        try:
+            self._supply(wanted, staging)
+        except ports.PutOff:
+            self._tried.difference_update(file.digest for _, file in wanted)  # to go on is no second try
+            raise
+
+    def _supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         ahead: deque[tuple[File, Iterable[bytes]]] = deque()
         size = 0
         for path, file in wanted:

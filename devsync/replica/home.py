@@ -37,12 +37,32 @@ DIGESTS = "digests"
 DIGESTS_LIMIT = 1 << 28  # bytes
 
 
+class Begun:
+    """The content that was cut off last, and what its bytes have hashed to, which are not read once more."""
+
+    def __init__(self) -> None:
+        self._digest: Digest = ""
+        self._size = 0
+        self._found: Any = None
+
+    def keep(self, digest: Digest, size: int, found: Any) -> None:
+        """So many bytes of it are here; `found` has hashed them."""
+        self._digest, self._size, self._found = digest, size, found
+
+    def take(self, digest: Digest, size: int) -> Any:
+        """What has hashed just these bytes of it, once; None if nothing has."""
+        found = self._found if (digest, size) == (self._digest, self._size) else None
+        self._found = None
+        return found
+
+
 class Home:
     """Handles of `.devsync` and of the folders in it; a context manager that closes them."""
 
-    def __init__(self, root: int, step: Callable[[str, str], None]) -> None:
+    def __init__(self, root: int, step: Callable[[str, str], None], begun: Begun | None = None) -> None:
         self.root = root
         self.step = step
+        self.begun = Begun() if begun is None else begun
         self._usual_mode: int | None = None
         with ExitStack() as opened:
             self.folder = _subfolder(root, HOME)

@@ -65,7 +65,8 @@ class LocalReplica:
         if isinstance(staging, Expecting):
             staging.expect(wanted)
         for path, file in wanted:
-            staging.put(file, _content(self.tree.root, path, file))
+            start = staging.begun(file) if isinstance(staging, Expecting) else 0
+            staging.put(file, _content(self.tree.root, path, file, start))
 
     def staging(self) -> LocalStaging:
         return LocalStaging(self.tree)
@@ -197,14 +198,19 @@ def _receive(home: Home, file: File, start: int, chunks: Iterable[bytes]) -> str
             for chunk in chunks:
                 home.step("stage", file.digest)
                 arrival.write(chunk)
+        except ports.PutOff:
+            raise
         except ports.ContentChanged:
             arrival.spoil()
             raise
         return "" if arrival.finish() else "it arrived damaged, or changed meanwhile"
 
 
-def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:
-    """The content of `path`. ContentChanged, at the latest at its end, if that is not `file`."""
+def _content(root: str, path: RelPath, file: File, start: int) -> Iterator[bytes]:
+    """The content of `path` from `start` on. ContentChanged, at the latest at its end, if it is not `file`.
+
+    Behind a beginning that is not read, the digest is for the receiving side to compare.
+    """
     try:
         handle = open_root(root)
         try:
@@ -216,15 +222,16 @@ def _content(root: str, path: RelPath, file: File) -> Iterator[bytes]:
         raise ports.ContentChanged(f"{path}: is not there any more") from error
     with os.fdopen(descriptor, "rb", buffering=0) as source:
         seen = signature(os.fstat(source.fileno()))
-        digest = hashlib.sha256()
-        left = file.size
+        digest, left = hashlib.sha256(), file.size - start
+        source.seek(start)
         while seen[0] == file.size and (block := source.read(min(BLOCK, left + 1))):
             left -= len(block)
             if left < 0:
                 break  # it grows, perhaps faster than it can be sent
             digest.update(block)
             yield block
-        if digest.hexdigest() != file.digest or signature(os.fstat(source.fileno())) != seen:
+        whole = not left if start else digest.hexdigest() == file.digest
+        if not whole or signature(os.fstat(source.fileno())) != seen:
             raise ports.ContentChanged(f"{path}: changed while it was read")
 
 

@@ -16,7 +16,7 @@ from devsync.replica.codec import Pack, packer
 from devsync.replica.delta import FROM, PATIENCE, Blocks, Copy, Piece, difference
 from devsync.replica.home import PARCEL, Home, discard, write_all
 from devsync.replica.older import Older
-from devsync.replica.parcel import ABORTED, COPY, HEAD, NUMBER, PART
+from devsync.replica.parcel import COPY, HEAD, NUMBER, PART
 from devsync.replica.walk import Blocked
 
 BLOCK = 1 << 20
@@ -66,10 +66,10 @@ class Packing:
             self._end_run()
             self._add(NUMBER.pack(len(piece)), piece)
 
-    def end(self, *, aborted: bool = False) -> None:
-        """The content is complete, or given up."""
+    def end(self, how: int = 0) -> None:
+        """The content is complete, or ABORTED, or LEFT."""
         self._end_run()
-        self._add(NUMBER.pack(ABORTED if aborted else 0))
+        self._add(NUMBER.pack(how))
 
     def flush(self) -> None:
         """Hand on what there is, full or not."""

@@ -11,8 +11,9 @@ Unpacked and joined they are a run of records:
     4 bytes   length of the header
     …         header, JSON: {"digest", "size"}; perhaps {"start": bytes} that have arrived before and are
               not sent again, and {"from": path} of a file that is there already
-    4 bytes   length of a piece of content, and the piece; 0 ends the content, ABORTED gives it up, COPY
-              takes a piece from that file: 8 bytes where it begins, 8 bytes its length
+    4 bytes   length of a piece of content, and the piece; 0 ends the content, ABORTED gives it up, LEFT
+              puts it off, to be gone on with, COPY takes a piece from that file: 8 bytes where it begins,
+              8 bytes its length
 """
 
 from __future__ import annotations
@@ -40,12 +41,16 @@ HEAD = struct.Struct(">II")
 PART = struct.Struct(">QQ")
 ABORTED = 0xFFFFFFFF
 COPY = 0xFFFFFFFE
+LEFT = 0xFFFFFFFD
 LONGEST_BLOCK = 1 << 22
 LONGEST_HEADER = 1 << 16
 LONGEST = 1 << 62
 
 PATIENCE = 30.0
 """Seconds without a further byte after which the sender is taken for gone."""
+
+PUT_OFF = "put off"
+"""What is told of a content that was LEFT: as much as has come of it is kept."""
 
 Gone = Callable[[], bool]
 """Whether the near side has hung up."""
@@ -198,7 +203,7 @@ class Records:
         return dict(header)
 
     def pieces(self) -> Iterator[Piece]:
-        """The record's content. Blocked if the sender gave it up."""
+        """The record's content. Blocked if the sender gave it up, Cut if he put it off."""
         while self._open:
             while self._left:  # also what a reader before this one has left: its disk was full, say
                 piece = self._some(self._left)
@@ -208,6 +213,9 @@ class Records:
             if length == ABORTED:
                 self._open = False
                 raise Blocked("it changed while it was read")
+            if length == LEFT:
+                self._open = False
+                raise Cut(PUT_OFF)
             if length == COPY:
                 start, size = PART.unpack(self._take(PART.size))
                 if start + size > LONGEST:

@@ -7,15 +7,17 @@ while it grows. What the machine has already, under another name or in part, is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from devsync import ports
 from devsync.core.snapshot import Digest, File, RelPath
+from devsync.replica.arrival import KEPT_FROM
 from devsync.replica.channel import Answer, HelperChannel, Refusal, nonsense
 from devsync.replica.delta import FROM, Blocks, Copy, Piece, difference
 from devsync.replica.packing import Packing
+from devsync.replica.parcel import ABORTED, LEFT, PUT_OFF
 from devsync.replica.press import Press
 from devsync.replica.walk import told
 
@@ -40,7 +42,9 @@ class Parcels:
         self.doubtful: set[Digest] = set()
         """Contents that did not come out as they should: these are sent whole."""
         self.parts: dict[Digest, int] = {}
-        """How many bytes of contents that were cut off the machine has."""
+        """How many bytes of contents that were cut off, or put off, the machine has."""
+        self.compared: tuple[Digest, RelPath, Blocks] | None = None
+        """What a content that was put off is compared with: the machine need not tell it again."""
 
     def prepare(self) -> None:
         """Begin the next parcel's file, for when it is needed."""
@@ -92,6 +96,8 @@ class Parcel:
         self._packing = Packing(self._write, parcels.press.pack)
         self._asked: dict[Digest, tuple[RelPath, Answer]] = {}
         self._put: set[Digest] = set()
+        self._starts: dict[Digest, int] = {}
+        self._left: dict[Digest, int] = {}
         self._unpacking: Answer | None = None
         self._closing: ports.Pending[None] | None = None
         self._problems: dict[Digest, str] = {}
@@ -104,7 +110,17 @@ class Parcel:
             self._asked[file.digest] = (path, self._parcels.blocks(path))
 
     def _is_new(self, file: File) -> bool:
-        return file.digest not in self._parcels.doubtful and self._where(file) is None
+        known = self._parcels.compared
+        if file.digest in self._parcels.doubtful or (known is not None and known[0] == file.digest):
+            return False
+        return self._where(file) is None
+
+    def begun(self, file: File) -> int:
+        if file.digest in self._put or file.digest in self._parcels.doubtful:
+            return 0
+        start = min(self._parcels.parts.pop(file.digest, 0), file.size)
+        self._starts[file.digest] = start
+        return start
 
     def put(self, file: File, chunks: Iterable[bytes]) -> None:
         if file.digest in self._put:
@@ -116,12 +132,17 @@ class Parcel:
             self._record(file, 0, there, [Copy(0, file.size)])
             return
         older_at, older = self._older(file)
-        start = 0 if doubtful else min(self._parcels.parts.pop(file.digest, 0), file.size)
-        rest = _behind(start, chunks) if start else chunks
-        self._record(file, start, older_at, rest if older is None else difference(rest, older))
+        pieces = chunks if older is None else difference(chunks, older)
+        self._record(file, self._starts.pop(file.digest, 0), older_at, pieces)
+        if file.digest in self._left and older_at is not None and older is not None:
+            self._parcels.compared = (file.digest, older_at, older)
 
     def _older(self, file: File) -> tuple[RelPath | None, Blocks | None]:
         """Where the machine has an older version of a content, and of which blocks."""
+        known = self._parcels.compared
+        if known is not None and known[0] == file.digest:
+            self._parcels.compared = None
+            return known[1:]
         if file.digest not in self._asked:
             return None, None
         path, answer = self._asked.pop(file.digest)
@@ -135,14 +156,19 @@ class Parcel:
 
     def _record(self, file: File, start: int, source: RelPath | None, pieces: Iterable[Piece]) -> None:
         self._packing.begin(file.digest, file.size, start=start, source=source)
+        there = start
         try:
             for piece in pieces:
                 self._packing.add(piece)
+                there += piece.size if isinstance(piece, Copy) else len(piece)
                 if isinstance(piece, Copy):
                     self._parcels.hurry()  # what little there is to send does not wait for more
             self._packing.end()
+        except ports.PutOff:
+            self._packing.end(LEFT)
+            self._left[file.digest] = there if file.size >= KEPT_FROM else 0
         except (ports.ContentChanged, OSError) as error:
-            self._packing.end(aborted=True)
+            self._packing.end(ABORTED)
             self._problems[file.digest] = str(error) if not isinstance(error, OSError) else told(error)
 
     def send(self) -> None:
@@ -178,7 +204,11 @@ class Parcel:
             return dict.fromkeys(self._put, lost or error.message)
         if not isinstance(told_there, dict) or not self._put.issuperset(told_there):
             raise nonsense("problems of contents that were not sent")
-        self._parcels.doubtful.update(told_there)
+        for digest, text in told_there.items():
+            if digest not in self._left or text != PUT_OFF:
+                self._parcels.doubtful.add(digest)
+            elif self._left[digest]:
+                self._parcels.parts[digest] = self._left[digest]
         return {**{digest: str(text) for digest, text in told_there.items()}, **self._problems}
 
     def _write(self, data: bytes) -> None:
@@ -186,14 +216,6 @@ class Parcel:
         self._parcels.press.sent(self._writing.write(data))
         if self._unpacking is None:
             self._unpacking = self._parcels.unpack(self._name)
-
-
-def _behind(start: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """What comes behind the first `start` bytes, all of which are read: their digest is to be right."""
-    for chunk in chunks:
-        if start < len(chunk):
-            yield chunk[start:]
-        start = max(0, start - len(chunk))
 
 
 def parts_from_json(value: Any) -> dict[Digest, int]:

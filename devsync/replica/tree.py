@@ -30,7 +30,7 @@ from devsync.core.snapshot import (
 from devsync.replica import owner, trash
 from devsync.replica.commit import Commit, Step, no_step
 from devsync.replica.digests import EMPTY_QUIET, QUIET, Busy, Digests, is_young, special
-from devsync.replica.home import Home, read_digests, read_marker
+from devsync.replica.home import Begun, Home, read_digests, read_marker
 from devsync.replica.walk import (
     ANOTHER_PROJECT,
     FOLDER,
@@ -60,6 +60,7 @@ class Tree:
         self.root = root
         self.digests = digests if digests is not None else Digests()
         self._step = step
+        self._begun = Begun()
         self.claimed: owner.Claim | None = None
         self._open_to_others = False
         """Whether files here are readable for others, so that one that is not says something."""
@@ -177,7 +178,7 @@ class Tree:
         """The `.devsync` folder; made if it is missing."""
         root = open_root(self.root)
         try:
-            with Home(root, self._step) as home:
+            with Home(root, self._step, self._begun) as home:
                 yield home
         finally:
             os.close(root)
