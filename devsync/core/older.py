@@ -1,4 +1,7 @@
-"""What the receiving side of a transfer has already of a content, so that not all of it need travel."""
+"""What the receiving side of a transfer has already of a content, so that not all of it need travel.
+
+And why a content may not come, or not now, which is nobody's fault.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from devsync.core.snapshot import File, RelPath
+
+
+class ContentChanged(Exception):
+    """A file is not, or no longer, what the look said. Not an error: it is looked at again."""
+
+
+class PutOff(ContentChanged):
+    """Nor is this one: something more urgent goes first. What has arrived is kept, where that is possible."""
 
 
 class Basis(Protocol):
