@@ -8,8 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from devsync.app.machine import open_machine
-from devsync.app.reach import Reach
 from devsync.app.sides import LocalSide, arrivals, claimant, guard
 from devsync.config import Config
 from devsync.core.reconcile import Direction, Mode, Plan
@@ -17,16 +15,15 @@ from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
 from devsync.daemon.guard import summed
 from devsync.daemon.identity import name_owner
-from devsync.daemon.lock import ProjectLock
 from devsync.daemon.sync import MARK, ROUNDS
 from devsync.daemon.tasks import TASKS
-from devsync.folders import state_dir
 from devsync.ports import Progress
 from devsync.replica.luggage import luggage
 from devsync.replica.rules import ProjectRules
 from devsync.store import Store
 
 if TYPE_CHECKING:
+    from devsync.app.reach import Reach
     from devsync.replica.remote import RemoteReplica
 
 
@@ -60,12 +57,11 @@ class _NoMeter:
 
 def synchronise_once(
     config: Config,
-    environ: Mapping[str, str],
+    reach: Reach,
     direction: str,
     progress: Progress,
     *,
     dry_run: bool,
-    accept_host_key: str | None,
     accept_deletions: bool,
     accept_arrivals: bool,
     rejoin: bool,
@@ -73,36 +69,24 @@ def synchronise_once(
 ) -> Once:
     """One synchronisation in one direction, with no daemon. The machine must run."""
     permission = Permission(accept_deletions, rejoin, take_over, accept_arrivals)
-    with _opened(config, environ, accept_host_key, permission) as engine:
+    with _opened(config, reach, permission) as engine:
         progress("comparing both sides")
         return _bring_over(engine, Direction(direction), permission, dry_run)
 
 
-def ask_once(config: Config, environ: Mapping[str, str], task: str, args: Mapping[str, Any]) -> object:
+def ask_once(config: Config, reach: Reach, task: str, args: Mapping[str, Any]) -> object:
     """What `task`, one of TASKS, answers with no daemon. The machine must run."""
-    with _opened(config, environ, None, Permission()) as engine:
+    with _opened(config, reach, Permission()) as engine:
         engine.look(None, None)
         return TASKS[task](engine, args)
 
 
 @contextmanager
-def _opened(
-    config: Config, environ: Mapping[str, str], accept_host_key: str | None, permission: Permission
-) -> Iterator[Engine]:
-    """Both sides, known to each other, for as long as the project's lock is held.
-
-    The machine looks while this side is read: both begin as soon as they can.
-    """
-    state = state_dir(config.root, environ)
-    lock = ProjectLock(state / "lock")
+def _opened(config: Config, reach: Reach, permission: Permission) -> Iterator[Engine]:
+    """Both sides, known to each other. The machine looks while this side is read."""
     with ExitStack() as stack:
-        stack.callback(lock.release)
-        machine = open_machine(config, state)
-        stack.callback(machine.close)
-        reach = Reach(config, machine, accept_host_key)
-        stack.callback(reach.close)
         luggage(())  # so that it is ready when the machine is
-        store = Store(state / "project.db")
+        store = Store(reach.state / "project.db")
         stack.callback(store.close)
         local = LocalSide(config.root, store)
         stack.callback(local.close)

@@ -6,10 +6,16 @@ Owns that thread, and what comes of it until somebody takes it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from devsync.app.connector import Connector
+from devsync.app.machine import open_machine
 from devsync.config import Config
+from devsync.daemon.lock import ProjectLock
+from devsync.folders import state_dir
 from devsync.ports import Connection, Machine, Power, Replica, Unavailable
 
 if TYPE_CHECKING:
@@ -22,10 +28,30 @@ Ahead = Callable[["RemoteReplica"], None]
 """Asks, without waiting, what will be asked anyhow, so that it costs no round trip of its own."""
 
 
-class Reach:
-    """Opens the machine's side. The machine must run."""
+@contextmanager
+def reached(config: Config, environ: Mapping[str, str], accept: str | None) -> Iterator[Reach]:
+    """The way to a project's machine, for as long as the project's lock is held.
 
-    def __init__(self, config: Config, machine: Machine, accept: str | None) -> None:
+    It is begun before what else a command needs is even loaded: do that within.
+    """
+    state = state_dir(config.root, environ)
+    with ExitStack() as stack:
+        stack.callback(ProjectLock(state / "lock").release)
+        machine = open_machine(config, state)
+        stack.callback(machine.close)
+        reach = Reach(config, state, machine, accept)
+        stack.callback(reach.close)
+        yield reach
+
+
+class Reach:
+    """Opens the machine's side. The machine must run. `state` is the project's state folder."""
+
+    def __init__(self, config: Config, state: Path, machine: Machine, accept: str | None) -> None:
+        # Loaded before the thread begins: two that load at once take turns, and all wait for the connection.
+        import devsync.ssh.connect  # noqa: F401
+
+        self.state = state
         self._config, self._machine, self._accept = config, machine, accept
         self._prepared, self._done, self._given_up = threading.Event(), threading.Event(), False
         self._ahead: Ahead | None = None
@@ -71,8 +97,6 @@ class Reach:
         return open_remote(self._config, self._connect(), create=True, ahead=self._ask_ahead)
 
     def _connect(self) -> Connection:
-        from devsync.app.sides import Connector
-
         power = self._machine.power()
         if power not in (Power.RUNNING, Power.UNKNOWN):
             raise Unavailable(f"the machine is {power.value}", hint="devsync vm start starts it")

@@ -17,9 +17,13 @@ def ask(project: Project, task: str, **args: Any) -> Any:
     if client is not None:
         with client:
             return client.call(task, _say, **args)
-    from devsync.app.once import ask_once
+    from devsync.app.reach import reached
 
-    return ask_once(project.config(), project.environ, task, args)
+    config = project.config()
+    with reached(config, project.environ, None) as reach:
+        from devsync.app.once import ask_once  # while the connection comes about
+
+        return ask_once(config, reach, task, args)
 
 
 def _say(event: dict[str, Any]) -> None:

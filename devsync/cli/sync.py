@@ -60,10 +60,13 @@ def _once(
         with client:
             _by_daemon(ctx, client, direction, dry_run=dry_run, as_json=as_json)
         return
-    from devsync.app.once import synchronise_once
+    from devsync.app.reach import reached
 
     allowed = {name: permissions[name] for name in PERMISSIONS}
-    once = synchronise_once(config, project.environ, direction, output.note, dry_run=dry_run, **allowed)
+    with reached(config, project.environ, allowed.pop("accept_host_key")) as reach:
+        from devsync.app.once import synchronise_once  # while the connection comes about
+
+        once = synchronise_once(config, reach, direction, output.note, dry_run=dry_run, **allowed)
     if as_json:
         output.document(once.as_json())
     else:

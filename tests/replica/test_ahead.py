@@ -88,7 +88,7 @@ class Switch:
 
 
 def reach(switch: Switch) -> Reach:
-    return Reach(cast(Config, None), cast(Machine, switch), None)
+    return Reach(cast(Config, None), Path(), cast(Machine, switch), None)
 
 
 def test_what_fails_in_the_thread_is_raised_where_it_is_awaited() -> None:
