@@ -131,6 +131,9 @@ class SyncConfig:
         schema.choice("two-way", "mirror"), "two-way", "two-way | mirror (the local side always wins)"
     )
     ignore: tuple[str, ...] = setting(schema.TEXTS, [], "patterns as in .gitignore, beside git's own rules")
+    merge: bool = setting(
+        schema.SWITCH, True, "texts and notebooks that both sides changed are merged, if possible"
+    )
     settle: float = setting(schema.PAUSE, "20ms", "quiet time before a change is acted on")
     max_deletions: float = setting(
         schema.SHARE, "10%", "of a side in 10 minutes (and over 50 files): devsync halts and asks"

@@ -17,6 +17,7 @@ from pathlib import Path
 from devsync import __version__
 from devsync.app.jobs import open_jobs, open_records, surroundings
 from devsync.app.machine import open_machine
+from devsync.app.merging import open_merging
 from devsync.app.notifier import DesktopNotifier
 from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote, unnoticed
 from devsync.config import Config
@@ -121,6 +122,7 @@ class _Daemon:
         self._supervisor = Supervisor(self._board)
         self._inbox = Inbox(config.sync.settle)
         self._store = Store(state / "project.db")
+        self._merging = open_merging(config.sync, state, environ)
         self._local: LocalSide | None = None
         self._machine = open_machine(config, state)
         self._connector = Connector(config, self._machine, accept, state / "machine-alias")
@@ -176,6 +178,7 @@ class _Daemon:
                 self._config.trash.size,
                 claimant(root),
                 unnoticed(self._config.idle.ignore),
+                self._merging,
             ),
             clock=self._clock,
             activity=self._activities.seen,
@@ -201,6 +204,8 @@ class _Daemon:
         if self._local is not None:
             self._local.close()
         self._machine.close()
+        if self._merging is not None:
+            self._merging.close()
         self._store.close()
         log.info("stopped")
         self._logging.close()

@@ -110,10 +110,14 @@ def merge(ancestor: Leaf | None, local: Leaf | None, remote: Leaf | None) -> Fil
         content = remote
     else:
         return None
-    executable = local.executable
-    if executable != remote.executable:
-        executable = base is None or not base.executable  # one of them changed it
-    return content._replace(executable=executable)
+    return content._replace(executable=executable(base, local, remote))
+
+
+def executable(base: File | None, local: File, remote: File) -> bool:
+    """The executable bit with both sides' changes."""
+    if local.executable == remote.executable:
+        return local.executable
+    return base is None or not base.executable  # one of them changed it
 
 
 def reconcile(

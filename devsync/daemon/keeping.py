@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from devsync.core.version import Trash
 from devsync.ports import DevsyncError, NeedsUser, Replica, Unavailable
@@ -12,6 +13,14 @@ log = logging.getLogger(__name__)
 DAY = 86400.0  # seconds
 FOREVER = 36500 * DAY
 EVERYTHING = 1 << 62  # bytes
+
+
+def tidy(sides: Mapping[str, Replica], keep: float, size: int) -> None:
+    """Prune each of the sides, and say so."""
+    for side, replica in sides.items():
+        thrown = prune(replica, keep, size)
+        if thrown:
+            log.info("the old versions of %d commits on the %s side were thrown away", thrown, side)
 
 
 def prune(replica: Replica, keep: float = FOREVER, size: int = EVERYTHING) -> int:

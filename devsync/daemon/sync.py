@@ -21,7 +21,8 @@ from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Res
 from devsync.daemon.guard import Guard, summed
 from devsync.daemon.identity import BEAT
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
-from devsync.daemon.keeping import DAY, prune
+from devsync.daemon.keeping import DAY, tidy
+from devsync.daemon.merging import Merging
 from devsync.daemon.steady import Disturbed, Git, Steady
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
@@ -89,6 +90,8 @@ class SyncPolicy:
 
     unnoticed: Callable[[RelPath], bool] = lambda _: False
     """Whether a change of this path is no sign of work."""
+
+    merging: Merging | None = None
 
 
 class SyncLoop:
@@ -159,6 +162,8 @@ class SyncLoop:
         remote = self._remote
         if remote is not None and not self._resting:
             remote.interrupt()
+            if self._policy.merging is not None:
+                self._policy.merging.interrupt()
         self._inbox.wake()
 
     def _begin(self, remote: Replica) -> Engine:
@@ -175,6 +180,7 @@ class SyncLoop:
             guard=self._policy.guard,
             arrivals=self._policy.arrivals,
             deletions=self._deletions,
+            merging=self._policy.merging,
             claimant=self._policy.claimant,
         )
         self._permission |= self._inbox.permissions()
@@ -189,6 +195,10 @@ class SyncLoop:
     def _turn(self, engine: Engine, stop: threading.Event) -> None:
         now = self._clock.monotonic()
         pause = min(RETRY, self._next_full - now) if self._retry else self._next_full - now
+        merging = self._policy.merging
+        if merging is not None and merging.owes:
+            merging.keep()
+            pause = min(pause, PAUSE)
         self._resting = True
         work = self._inbox.take(max(0.0, min(pause, BEAT)))
         self._resting = False  # RACE: before it looks at `stop`, as `interrupt` looks at both the other way
@@ -285,10 +295,9 @@ class SyncLoop:
         now = self._clock.monotonic()
         if now >= self._next_tidy:
             self._next_tidy = now + DAY
-            for side, replica in engine.sides.items():
-                thrown = prune(replica, self._policy.keep, self._policy.keep_size)
-                if thrown:
-                    log.info("the old versions of %d commits on the %s side were thrown away", thrown, side)
+            if self._policy.merging is not None:
+                self._policy.merging.tidy(engine.ancestor.leaves)
+            tidy(engine.sides, self._policy.keep, self._policy.keep_size)
 
     def _note(self, engine: Engine, result: Result) -> None:
         plan = result.plan

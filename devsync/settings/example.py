@@ -40,7 +40,9 @@ def _table(table: str, members: list[tuple[str, Setting]], values: Mapping[str, 
 
 
 def written(value: object) -> str:
-    """A value as TOML: a number, a text or a list of texts."""
+    """A value as TOML: true or false, a number, a text or a list of texts."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ", ".join(written(one) for one in value) + "]"
     if isinstance(value, str):

@@ -207,6 +207,12 @@ def _rate(value: object) -> int:
     return rate
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {is_called(value)}")
+    return value
+
+
 def choice(*words: str) -> Kind[str]:
     """One of a few words."""
 
@@ -224,6 +230,7 @@ TEXT = Kind("text", _text)
 NAME = Kind("text", _name)
 WORD = Kind("text", _word)
 SHELL = Kind("shell", _shell)
+SWITCH = Kind("true or false", _switch)
 TEXTS = Kind("list of texts", _texts)
 URL = Kind("URL", _url)
 LOCAL_PATH = Kind("path on this computer", _local_path)
