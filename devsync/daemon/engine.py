@@ -6,19 +6,16 @@ Owned by one thread, and with it the replicas and the memory that it is given.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Protocol
 
 from devsync.core.reconcile import Conflict, Direction, Mode, Plan, reconcile
 from devsync.core.safety import Deletions, emptied
 from devsync.core.snapshot import (
     ROOT,
-    WRITING,
     Ancestor,
     Change,
-    File,
     Leaf,
-    Outcome,
     Presumes,
     RelPath,
     Snapshot,
@@ -26,15 +23,17 @@ from devsync.core.snapshot import (
     within,
 )
 from devsync.daemon.arrivals import Arrivals
+from devsync.daemon.carrying import Carrier
+from devsync.daemon.carrying import Result as Result  # noqa: PLC0414 (what an engine answers)
 from devsync.daemon.guard import Guard
 from devsync.daemon.holding import Holding
 from devsync.daemon.identity import Pairing
-from devsync.daemon.keeping import prune
 from devsync.daemon.merging import Merging
+from devsync.daemon.slices import Rest, Slice, sliced
 from devsync.daemon.storms import LOCAL as LOCAL  # noqa: PLC0414 (an engine has sides)
 from devsync.daemon.storms import REMOTE as REMOTE  # noqa: PLC0414
 from devsync.daemon.storms import Storms
-from devsync.daemon.transfer import SMALL, Meter, Metered, contents, needs_content
+from devsync.daemon.transfer import Meter, Turns
 from devsync.ports import Halted, Replica
 
 MET = "met"
@@ -70,26 +69,6 @@ class Permission:
         return Permission(*(mine or its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of a cycle. `again` is to be looked at on both sides at once, `later` after a while."""
-
-    plan: Plan
-    again: frozenset[RelPath] = frozenset()
-    later: frozenset[RelPath] = frozenset()
-    problems: Mapping[RelPath, str] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing that was planned is still to be done."""
-        return not self.again and not self.later
-
-    @property
-    def writing(self) -> frozenset[RelPath]:
-        """What was still being written when it was looked at: the next look may find it whole."""
-        return frozenset(path for path, why in self.problems.items() if why == WRITING)
-
-
 class Engine:
     """Holds the ancestor of two replicas and brings them together, cycle by cycle."""
 
@@ -104,6 +83,7 @@ class Engine:
         explain: Callable[[], Collection[RelPath]],
         meter: Meter,
         clock: Callable[[], float],
+        urgent: Callable[[], bool] = lambda: False,
         deletions: dict[str, Deletions] | None = None,
         guard: Guard | None = None,
         arrivals: Arrivals | None = None,
@@ -113,21 +93,32 @@ class Engine:
         """`explain` names the paths that git has deleted locally since the last full cycle.
 
         `deletions` are those of late, by side; whoever makes engine after engine hands on the same ones.
-        `claimant` is what others are told of who has the folders.
+        `claimant` is what others are told of who has the folders. `urgent` is asked during transfers, and
+        ends a turn of `begin` or `go_on`.
         """
         self._merging = merging
         if merging is not None:
             local, remote = merging.between(local, remote)
         self._memory, self._local, self._remote = memory, local, remote
         self.sides: Mapping[str, Replica] = {LOCAL: local, REMOTE: remote}
-        self._mode, self._meter, self._clock = mode, meter, clock
+        self._mode, self._meter = mode, meter
         self._holding = Holding(self.sides, guard, arrivals, clock)
         known = deletions if deletions is not None else {LOCAL: Deletions(), REMOTE: Deletions()}
         self._storms = Storms(max_deletions, explain, clock, known)
         self._pairing = Pairing(memory, local, remote, claimant, clock)
         self.beat = self._pairing.beat
+        turns = Turns(urgent, clock)
+        self._carrier = Carrier(
+            self.sides,
+            self._storms,
+            meter,
+            turns,
+            intents=memory,
+            settle=self._settle,
+            beat=self.beat,
+        )
+        self._rest = Rest()
         self._intents = memory.intents()
-        self._flying: Metered | None = None
         self.ancestor = memory.ancestor()
         self.conflicts: dict[RelPath, Conflict] = {}
         self.held: dict[RelPath, str] = {}
@@ -218,38 +209,85 @@ class Engine:
         direction: Direction = Direction.BOTH,
         permission: Permission | None = None,
     ) -> Result:
-        """Look, and do what is to be done in `direction`. Raises Halted, with nothing applied."""
-        merge = direction is Direction.BOTH  # one side alone cannot have it
-        plan = self.look(local, remote, permission, merge=merge).only(direction)
-        unknown = dict(self.unknown)
-        self._storms.judge(plan, len(self.ancestor), bool(permission and permission.deletions))
+        """Look, and do all that is to be done in `direction`. Raises Halted, with nothing applied."""
+        plan, unknown = self._planned(local, remote, direction, permission)
         result = self.carry_out(plan)
         if local is None and remote is None and direction is Direction.BOTH and result.complete:
-            self._remember_meeting()
+            self.remember_meeting()
         return replace(result, problems={**unknown, **result.problems})
 
+    def begin(
+        self,
+        local: Collection[RelPath] | None,
+        remote: Collection[RelPath] | None,
+        permission: Permission | None = None,
+    ) -> Result:
+        """As `cycle`, but one slice of it, and less if something is urgent: the rest waits for `go_on`.
+
+        What waits already of the same paths is decided anew, all else goes on waiting.
+        """
+        plan, unknown = self._planned(local, remote, Direction.BOTH, permission)
+        first, *others = sliced(plan)
+        result, left = self._carry_out(first, others)
+        self._rest.add([left, *others])
+        return replace(result, problems={**unknown, **result.problems})
+
+    def go_on(self) -> Result:
+        """The next slice of what waits; there must be something that does."""
+        result, left = self._carry_out(self._rest.take(), free=True)
+        self._rest.put_back(left)
+        return result
+
     def carry_out(self, plan: Plan) -> Result:
-        """Do what a plan says, each change under its precondition, and remember what was done."""
-        self._settle(plan.agreed)
-        ready, later, problems = self._stage(plan)
-        for side, changes in ready.items():
-            if changes:
-                self._memory.begin(side, changes)
-        outcomes = [*self._apply(LOCAL, ready[LOCAL]), *self._apply(REMOTE, ready[REMOTE])]
-        again = self._conclude(outcomes, problems)
-        self._land(outcomes, later, problems)
+        """Do all that a plan says, each change under its precondition, and remember what was done."""
+        first, *others = sliced(plan)
+        result, left = self._carry_out(first, others)
+        todo = Rest([left, *others])
+        while todo:
+            further, left = self._carry_out(todo.take(), [*todo], free=True)
+            todo.put_back(left)
+            result = result.then(further)
+        return result
+
+    def left(self) -> set[RelPath]:
+        """The paths that wait for `go_on`."""
+        return {path for each in self._rest for path in each.paths}
+
+    def remember_meeting(self) -> None:
+        """Both sides have been brought together as a whole."""
+        if not self._memory.fact(MET):
+            self._memory.set_fact(MET, "yes")
+
+    def _planned(
+        self,
+        local: Collection[RelPath] | None,
+        remote: Collection[RelPath] | None,
+        direction: Direction,
+        permission: Permission | None,
+    ) -> tuple[Plan, dict[RelPath, str]]:
+        """What is to be done, and nobody objects to; the paths of which nothing is known, and why."""
+        merge = direction is Direction.BOTH  # one side alone cannot have it
+        plan = self.look(local, remote, permission, merge=merge).only(direction)
+        self._storms.judge(plan, len(self.ancestor), bool(permission and permission.deletions))
+        self._rest.forget(self._scope(local, remote))
+        return plan, dict(self.unknown)
+
+    def _carry_out(
+        self, slice_: Slice, others: Sequence[Slice] = (), *, free: bool = False
+    ) -> tuple[Result, Slice]:
+        """What came of it, and what is left of it. `others` belong to it, `free` as for `Carrier`."""
+        waiting = [slice_, *others, *self._rest]
+        size = sum(each.size for each in waiting) - sum(self._carrier.begun.values())
+        self._meter.planned(sum(len(each.paths) for each in waiting), max(0, size))
+        result, left = self._carrier.carry_out(slice_.plan, free=free or bool(others))
         if self._merging is not None:
             self._merging.keep()
-        return Result(plan, frozenset(again), frozenset(later), problems)
+        return result, Slice(left)
 
     def _skip(self, side: str, look: Snapshot, scope: Collection[RelPath] | None) -> None:
         known = {} if scope is None else self.skipped[side]
         kept = {path: kind for path, kind in known.items() if not within(path, scope or ())}
         self.skipped[side] = {**kept, **look.skipped}
-
-    def _remember_meeting(self) -> None:
-        if not self._memory.fact(MET):
-            self._memory.set_fact(MET, "yes")
 
     def _scope(
         self, local: Collection[RelPath] | None, remote: Collection[RelPath] | None
@@ -302,85 +340,7 @@ class Engine:
         self._settle(list(agreed.items()), [(side, change.path) for side, change in seen])
         self._intents = [(side, change) for side, change in self._intents if change.path in hidden]
 
-    # ------------------------------------------------------------ doing it
-
-    def _stage(self, plan: Plan) -> tuple[dict[str, list[Change]], set[RelPath], dict[RelPath, str]]:
-        """Bring the contents over: what can be applied, by side; what to try later; and why."""
-        sides = {LOCAL: list(plan.to_local), REMOTE: list(plan.to_remote)}
-        wanted = {side: contents(changes) for side, changes in sides.items()}
-        sizes = [file.size for files in wanted.values() for _, file in files]
-        self._meter.planned(len(plan.to_local) + len(plan.to_remote), sum(sizes))
-        problems: dict[RelPath, str] = {}
-        for side, source, target in (
-            (LOCAL, self._remote, self._local),
-            (REMOTE, self._local, self._remote),
-        ):
-            if not wanted[side]:
-                continue
-            staging = Metered(target.staging(), self._meter, side, self.beat)
-            source.supply(wanted[side], staging)
-            if self._may_fly(plan, staging):
-                self._flying = staging
-                continue
-            failed = staging.finish()
-            if failed:
-                prune(target)  # the disk may be full
-            for change in sides[side]:
-                if isinstance(change.new, File) and change.new.digest in failed and needs_content(change):
-                    problems[change.path] = failed[change.new.digest]
-        # A merge changes both sides, or neither.
-        later = set(problems)
-        for side, changes in sides.items():
-            sides[side] = [change for change in changes if change.path not in later]
-        return sides, later, problems
-
-    def _may_fly(self, plan: Plan, staging: Metered) -> bool:
-        """Whether the changes may be asked for while their contents are still on the way to the machine.
-
-        That spares a save one of its two round trips. Not for a merge, which waits for both sides, and
-        not for much, where a round trip is little and a full disk is told sooner.
-        """
-        return not plan.to_local and staging.size <= SMALL and staging.send()
-
-    def _land(
-        self,
-        outcomes: list[tuple[str, Change, Outcome]],
-        later: set[RelPath],
-        problems: dict[RelPath, str],
-    ) -> None:
-        """Learn what became of contents that were still on their way."""
-        flying, self._flying = self._flying, None
-        failed = flying.finish() if flying is not None else {}
-        if failed:
-            prune(self._remote)
-        for _, change, outcome in outcomes:
-            if not outcome.done and isinstance(change.new, File) and change.new.digest in failed:
-                problems[change.path] = failed[change.new.digest]
-                later.add(change.path)
-
-    def _apply(self, side: str, changes: list[Change]) -> list[tuple[str, Change, Outcome]]:
-        if not changes:
-            return []
-        replica = self._local if side == LOCAL else self._remote
-        outcomes = replica.apply(changes)
-        self._storms.note(side, changes, outcomes)
-        return [(side, change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
-
-    def _conclude(
-        self, outcomes: list[tuple[str, Change, Outcome]], problems: dict[RelPath, str]
-    ) -> set[RelPath]:
-        """Remember what was done; the paths that must be looked at again."""
-        undone = {change.path for _, change, outcome in outcomes if not outcome.done}
-        problems.update((change.path, out.problem) for _, change, out in outcomes if out.problem)
-        done = [(change.path, change.new) for _, change, _ in outcomes if change.path not in undone]
-        # Half of a merge: what was made on one side contains what the other side held until just now.
-        halves = undone.intersection(change.path for _, change, outcome in outcomes if outcome.done)
-        done += [
-            (change.path, change.old) for _, change, out in outcomes if change.path in halves and not out.done
-        ]
-        if outcomes:
-            self._settle(done, ((side, change.path) for side, change, _ in outcomes))
-        return {path for path in undone if path not in problems}
+    # ------------------------------------------------------------ memory
 
     def _settle(
         self, agreed: Sequence[tuple[RelPath, Leaf | None]], ended: Iterable[tuple[str, RelPath]] = ()
