@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 TIME = 10.0
 """Seconds of one cycle after which no further merge is begun; the other conflicts wait for a look."""
 
-RESULTS = 64 << 20
-"""Bytes of results after which no further merge is begun."""
-
 AT_ONCE = 8
 """Contents of a side that are in memory together."""
 
@@ -57,18 +54,18 @@ class Merging:
         self._bases, self._programs, self._clock = bases, programs, clock
         self._owed: dict[RelPath, File] = {}  # agreed on, and not kept yet
         self._in_vain: dict[RelPath, Candidate] = {}  # what did not merge, until a content is another
-        self._results: dict[Digest, bytes] = {}  # of the last plan
+        self._results: set[Digest] = set()  # kept with the bases, on no side yet
         self._interrupted = False
         self.close = bases.close
 
     def between(self, local: Replica, remote: Replica) -> tuple[Replica, Replica]:
         """The two sides of a new engine, as replicas that also supply what came of merges."""
-        self._interrupted = False
+        self._interrupted, self._results = False, set()
         self._local, self._remote = local, remote
         return _Supplying(local, self._result), _Supplying(remote, self._result)
 
     def _result(self, digest: Digest) -> bytes | None:
-        return self._results.get(digest)
+        return self._bases.get(digest) if digest in self._results else None
 
     def interrupt(self) -> None:
         """From any thread: what goes on here for the present engine ends with Unavailable."""
@@ -79,11 +76,10 @@ class Merging:
 
     def settle(self, plan: Plan, agreed: Mapping[RelPath, Leaf]) -> Plan:
         """The plan with changes in place of the conflicts that a merge ends."""
-        self._results = {}
         left = [one for one in candidates(plan.conflicts, agreed) if self._in_vain.get(one.path) != one]
         found: dict[Candidate, File] = {}
         end = self._clock() + TIME
-        while left and self._clock() < end and sum(map(len, self._results.values())) < RESULTS:
+        while left and self._clock() < end:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
             here = fetch(self._local, [(one.path, one.local) for one in some])
             there = fetch(self._remote, [(one.path, one.remote) for one in some])
@@ -98,14 +94,23 @@ class Merging:
         content = None if base is None else self._programs.merge(one.method, base, local, remote)
         if self._interrupted:
             raise Unavailable("merging was interrupted")
-        if content is None:
+        file = self._kept(content, one, local, remote) if content is not None else None
+        if file is None:
             self._in_vain[one.path] = one
-            return None
-        log.info("%s: both sides changed this %s, and it was merged", ascii(one.path), one.method.value)
+        else:
+            log.info(
+                "%s: both sides changed this %s, and it can be merged", ascii(one.path), one.method.value
+            )
+        return file
+
+    def _kept(self, content: bytes, one: Candidate, local: bytes, remote: bytes) -> File | None:
+        """The result, once it is where both sides can get it."""
         file = File(hashlib.sha256(content).hexdigest(), len(content))
-        self._results[file.digest] = content
         # If only half of it comes to pass, what the other side held is the base of the next merge.
         self._bases.put({one.local.digest: local, one.remote.digest: remote, file.digest: content})
+        if self._bases.get(file.digest) != content:
+            return None
+        self._results.add(file.digest)
         return file
 
     # ------------------------------------------------------------ bases
@@ -127,7 +132,6 @@ class Merging:
             found = fetch(self._local, [(path, file) for path, file in some if file.digest in missing])
             self._bases.put({name: text if is_text(text) else None for name, text in found.items()})
 
-    @property
     def owes(self) -> bool:
         """Whether there is more to keep."""
         return bool(self._owed)

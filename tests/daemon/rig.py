@@ -10,6 +10,8 @@ from devsync.core.reconcile import Direction, Mode
 from devsync.core.safety import Deletions
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Permission, Result
+from devsync.daemon.guard import Guard
+from devsync.daemon.merging import Merging
 from devsync.store import Store
 from tests.fakes.clock import HandWoundClock
 from tests.fakes.memory import Content, MemoryReplica
@@ -50,12 +52,13 @@ class Meter:
 class Pair:
     """Two replicas and their memory. `engine` is made anew by `restart`, as after a crash."""
 
-    def __init__(self, folder: Path, mode: Mode = Mode.TWO_WAY) -> None:
+    def __init__(self, folder: Path, mode: Mode = Mode.TWO_WAY, merging: Merging | None = None) -> None:
         self.local, self.remote = MemoryReplica(), MemoryReplica()
         self.clock, self.meter = HandWoundClock(), Meter()
         self.gone_by_git: Collection[RelPath] = ()
         self.store = quick_store(folder)
-        self._mode = mode
+        self._mode, self.merging = mode, merging
+        self.guard: Guard | None = None
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
         self.engine = self.restart()
 
@@ -71,6 +74,8 @@ class Pair:
             meter=self.meter,
             clock=self.clock.monotonic,
             deletions=self._deletions,
+            guard=self.guard,
+            merging=self.merging,
         )
         return self.engine
 
