@@ -6,8 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any, Protocol
 
@@ -15,15 +16,14 @@ from devsync.core.reconcile import Mode
 from devsync.core.safety import Deletions
 from devsync.core.snapshot import ROOT, WRITING, RelPath, within
 from devsync.daemon.arrivals import Arrivals
-from devsync.daemon.board import Board
+from devsync.daemon.board import Board, SyncFacts
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
-from devsync.daemon.guard import Guard
+from devsync.daemon.guard import Guard, summed
 from devsync.daemon.identity import BEAT
 from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
 from devsync.daemon.keeping import DAY, tidy
 from devsync.daemon.merging import Merging
 from devsync.daemon.steady import Disturbed, Git, Steady
-from devsync.daemon.telling import Telling
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
@@ -116,15 +116,16 @@ class SyncLoop:
     ) -> None:
         self._open_remote, self._local, self._memory = open_remote, local, memory
         self._rules, self._watchers, self._inbox = rules, watchers, inbox
-        self._board, self._policy, self._clock = board, policy, clock
-        self._telling = Telling(board, clock, policy.mode.value, activity, policy.unnoticed)
+        self._board, self._policy, self._clock, self._activity = board, policy, clock, activity
         self._permission = permission
         self._remote: Replica | None = None
+        self._facts = SyncFacts(mode=policy.mode.value)
         self._fingerprint: object = None
         self._current: Rules | None = None
         self._next_full = self._next_tidy = 0.0
         self._retry: set[RelPath] = set()
         self._problems: dict[RelPath, str] = {}
+        self._held: dict[RelPath, str] = {}  # shown with the problems, and never tried again
         self._unseen: set[RelPath] = set()  # the problems that are of looking, not of changing
         self._whole = 0  # full cycles that left nothing undone
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
@@ -135,7 +136,7 @@ class SyncLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Synchronise until `stop`. Begins with a look at everything, however it was interrupted before."""
-        self._telling.post(activity="connecting")
+        self._post(activity="connecting")
         try:
             remote = self._remote = self._open_remote(stop)
             try:
@@ -147,12 +148,12 @@ class SyncLoop:
             finally:
                 self._remote = None
                 remote.close()
-                self._telling.post(pending=0, in_flight=0)
+                self._post(pending=0, in_flight=0)
         except Unavailable:
-            self._telling.post(activity="connecting")
+            self._post(activity="connecting")
             raise
         except NeedsUser as error:
-            self._telling.post(halted=error.message if isinstance(error, Halted) else None, activity="halted")
+            self._post(halted=error.message if isinstance(error, Halted) else None, activity="halted")
             self._inbox.block(error)
             raise
 
@@ -166,7 +167,7 @@ class SyncLoop:
         self._inbox.wake()
 
     def _begin(self, remote: Replica) -> Engine:
-        self._telling.post(activity="synchronising", halted=None)
+        self._post(activity="synchronising", halted=None)
         engine = Engine(
             self._memory,
             Steady(self._local, lambda: self._git.disturbed(self._fingerprint)),
@@ -174,8 +175,7 @@ class SyncLoop:
             mode=self._policy.mode,
             max_deletions=self._policy.max_deletions,
             explain=self._rules.deleted_by_git,
-            meter=self._telling,
-            urgent=self._urgent,
+            meter=self,
             clock=self._clock.monotonic,
             guard=self._policy.guard,
             arrivals=self._policy.arrivals,
@@ -226,7 +226,7 @@ class SyncLoop:
                 work.local, work.remote = {ROOT}, {ROOT}  # the hints of what it did are still coming
             self._refresh_rules(work)
             if ROOT in work.local or ROOT in work.remote:
-                self._telling.post(activity="synchronising")
+                self._post(activity="synchronising")
             try:
                 result = self._cycle(engine, work)
             except Disturbed:
@@ -243,7 +243,7 @@ class SyncLoop:
             if rounds >= ROUNDS:
                 self._retry |= work.local
                 work.local, work.remote = set(), set()
-        self._telling.post(activity="watching", synchronised=self._whole)
+        self._post(activity="watching", synchronised=self._whole)
         self._answer(engine, work)
 
     def _cycle(self, engine: Engine, work: Work) -> Result:
@@ -262,12 +262,27 @@ class SyncLoop:
             self._tidy(engine)
             if result.complete:
                 self._whole += 1
-        self._telling.post(
+        self._post(
             pending=len(result.again) + len(result.later),
             last_sync=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         )
-        self._telling.engine(engine)
+        self._tell(engine)
         return result
+
+    def _tell(self, engine: Engine) -> None:
+        """Say what the engine knows by now; what it has begun to hold back is logged once."""
+        shown = summed(engine.held)
+        for path, why in shown.items():
+            if path not in self._held:
+                log.warning("%s: %s", ascii(path), why)
+        self._held = shown
+        self._post(
+            files=len(engine.ancestor),
+            in_flight=0,
+            conflicts=len(engine.conflicts),
+            held=len(engine.held),
+            skipped=sum(map(len, engine.skipped.values())),
+        )
 
     def _mark(self) -> None:
         """Remember the commit up to which git's deletions are known: a branch may change while we are off."""
@@ -284,6 +299,22 @@ class SyncLoop:
                 self._policy.merging.tidy(engine.ancestor.leaves)
             tidy(engine.sides, self._policy.keep, self._policy.keep_size)
 
+    def _note(self, engine: Engine, result: Result) -> None:
+        plan = result.plan
+        # What cannot be carried over is tried again and again, and is no sign of work.
+        for side, changes in (("local", plan.to_remote), ("remote", plan.to_local)):
+            agreed = (path for path, _ in plan.agreed)
+            carried = (change.path for change in changes if change.path not in result.problems)
+            if not all(map(self._policy.unnoticed, chain(agreed, carried))):
+                self._activity(f"{side}-edits")
+        if plan.to_local or plan.to_remote:
+            log.info(
+                "synchronised: %d here, %d on the machine, %d conflicts",
+                len(plan.to_local),
+                len(plan.to_remote),
+                len(engine.conflicts),
+            )
+
     def _keep(self, engine: Engine, work: Work, result: Result) -> None:
         """Take over the problems of what was looked at. A new one gets one more look soon.
 
@@ -299,7 +330,7 @@ class SyncLoop:
         self._unseen = self._unseen.intersection(kept).union(engine.unknown)
         waiting = {path for path in self._retry if not within(path, looked)}
         self._retry = waiting.union(result.later, result.writing, fresh)
-        self._telling.post(problems={**self._problems, **self._telling.held})
+        self._post(problems={**self._problems, **self._held})
 
     def _answer(self, engine: Engine, work: Work) -> None:
         left = {**dict.fromkeys(self._retry, "keeps changing"), **self._problems}
@@ -326,7 +357,7 @@ class SyncLoop:
             reply.set_exception(error)
         except Disturbed:
             reply.set_exception(DevsyncError("git was at work just then", hint="ask again"))
-        self._telling.engine(engine)
+        self._tell(engine)
 
     # ------------------------------------------------------------ rules
 
@@ -347,3 +378,22 @@ class SyncLoop:
         for follower in (self._local, remote, *self._watchers):
             follower.set_rules(rules)
         return True
+
+    # ------------------------------------------------------------ what is told
+
+    def planned(self, files: int, size: int) -> None:
+        """Meter: so many files and bytes are about to move."""
+        self._post(pending=files, in_flight=files, planned_bytes=size, moved_bytes=0)
+
+    def moved(self, side: str, size: int) -> None:
+        """Meter: so many bytes have moved towards `side`."""
+        facts = replace(self._facts, moved_bytes=self._facts.moved_bytes + size)
+        if side == "local":
+            self._facts = replace(facts, downloaded_bytes=facts.downloaded_bytes + size)
+        else:
+            self._facts = replace(facts, uploaded_bytes=facts.uploaded_bytes + size)
+        self._board.post(sync=self._facts)
+
+    def _post(self, **facts: object) -> None:
+        self._facts = replace(self._facts, **facts)  # type: ignore[arg-type]  # replace refuses unknown names
+        self._board.post(sync=self._facts)
