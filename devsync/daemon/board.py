@@ -23,7 +23,10 @@ class Trouble:
 
 @dataclass(frozen=True)
 class SyncFacts:
-    """Counts of the sync loop. `synchronised` is the number of full cycles that left nothing undone."""
+    """Counts of the sync loop. `synchronised` is the number of full cycles that left nothing undone.
+
+    `rate` is in bytes a second, `remaining` in seconds, of what is on its way; None where nobody can tell.
+    """
 
     mode: str = "two-way"
     files: int = 0
@@ -40,6 +43,8 @@ class SyncFacts:
     synchronised: int = 0
     planned_bytes: int = 0
     moved_bytes: int = 0
+    rate: float | None = None
+    remaining: float | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -249,8 +249,13 @@ class Engine:
             result = result.then(further)
         return result
 
+    @property
+    def waiting(self) -> int:
+        """How many paths wait for `go_on`."""
+        return sum(len(each.paths) for each in self._rest)
+
     def left(self) -> set[RelPath]:
-        """The paths that wait for `go_on`."""
+        """Which paths these are."""
         return {path for each in self._rest for path in each.paths}
 
     def remember_meeting(self) -> None:

@@ -70,6 +70,8 @@ def as_json(
             "downloaded_bytes": sync.downloaded_bytes,
             "planned_bytes": sync.planned_bytes,
             "moved_bytes": sync.moved_bytes,
+            "rate_bytes": None if sync.rate is None else round(sync.rate),
+            "remaining_seconds": None if sync.remaining is None else round(sync.remaining),
             "synchronised": sync.synchronised,
             "halted": sync.halted,
             "problems": dict(sync.problems),

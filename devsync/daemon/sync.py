@@ -6,33 +6,31 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
 from operator import or_
 from typing import Any, Protocol
 
 from devsync.core.reconcile import Mode
 from devsync.core.safety import Deletions
-from devsync.core.snapshot import ROOT, WRITING, RelPath, within
+from devsync.core.snapshot import ROOT, RelPath, within
 from devsync.daemon.arrivals import Arrivals
-from devsync.daemon.board import Board, SyncFacts
+from devsync.daemon.board import Board
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Memory, Permission, Result
-from devsync.daemon.guard import Guard, summed
+from devsync.daemon.guard import Guard
 from devsync.daemon.identity import BEAT
-from devsync.daemon.inbox import EVERYTHING, Inbox, Synchronised, Work
+from devsync.daemon.inbox import Inbox, Synchronised, Work
 from devsync.daemon.keeping import DAY, tidy
 from devsync.daemon.merging import Merging
 from devsync.daemon.steady import Disturbed, Git, Steady
+from devsync.daemon.telling import Telling
+from devsync.daemon.unsettled import RETRY, Unsettled
 from devsync.ports import Clock, DevsyncError, Halted, NeedsUser, Replica, Rules, Unavailable
 
 log = logging.getLogger(__name__)
 
 FULL_LOOK = 300.0
 """Seconds between two looks at everything, which heal hints that were lost."""
-
-RETRY = 0.3
-"""Seconds until a path that could not be dealt with, or is still being written, is looked at again."""
 
 ROUNDS = 20
 """Cycles after which a barrier gives up on files that never keep still."""
@@ -116,18 +114,19 @@ class SyncLoop:
     ) -> None:
         self._open_remote, self._local, self._memory = open_remote, local, memory
         self._rules, self._watchers, self._inbox = rules, watchers, inbox
-        self._board, self._policy, self._clock, self._activity = board, policy, clock, activity
+        self._board, self._policy, self._clock = board, policy, clock
+        self._telling = Telling(board, clock, policy.mode.value, activity, policy.unnoticed)
         self._permission = permission
         self._remote: Replica | None = None
-        self._facts = SyncFacts(mode=policy.mode.value)
         self._fingerprint: object = None
         self._current: Rules | None = None
         self._next_full = self._next_tidy = 0.0
-        self._retry: set[RelPath] = set()
-        self._problems: dict[RelPath, str] = {}
-        self._held: dict[RelPath, str] = {}  # shown with the problems, and never tried again
-        self._unseen: set[RelPath] = set()  # the problems that are of looking, not of changing
-        self._whole = 0  # full cycles that left nothing undone
+        self._unsettled = Unsettled()
+        self._owed: set[RelPath] = set()  # what of the last look at everything waits to be carried over
+        self._ending = False  # whether that is still to come to its end,
+        self._counted = True  # and to be counted, once nothing is left undone
+        self._whole = 0  # how many were
+        self._serving = False  # whether somebody waits for what is being done
         self._deletions = {LOCAL: Deletions(), REMOTE: Deletions()}
         self._git = Git(rules, clock)
         self._resting = False  # waits for hints, and no replica is asked anything
@@ -136,7 +135,7 @@ class SyncLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Synchronise until `stop`. Begins with a look at everything, however it was interrupted before."""
-        self._post(activity="connecting")
+        self._telling.post(activity="connecting")
         try:
             remote = self._remote = self._open_remote(stop)
             try:
@@ -148,12 +147,12 @@ class SyncLoop:
             finally:
                 self._remote = None
                 remote.close()
-                self._post(pending=0, in_flight=0)
+                self._telling.post(pending=0, in_flight=0)
         except Unavailable:
-            self._post(activity="connecting")
+            self._telling.post(activity="connecting")
             raise
         except NeedsUser as error:
-            self._post(halted=error.message if isinstance(error, Halted) else None, activity="halted")
+            self._telling.post(halted=error.message if isinstance(error, Halted) else None, activity="halted")
             self._inbox.block(error)
             raise
 
@@ -167,7 +166,7 @@ class SyncLoop:
         self._inbox.wake()
 
     def _begin(self, remote: Replica) -> Engine:
-        self._post(activity="synchronising", halted=None)
+        self._telling.post(activity="synchronising", halted=None)
         engine = Engine(
             self._memory,
             Steady(self._local, lambda: self._git.disturbed(self._fingerprint)),
@@ -175,7 +174,8 @@ class SyncLoop:
             mode=self._policy.mode,
             max_deletions=self._policy.max_deletions,
             explain=self._rules.deleted_by_git,
-            meter=self,
+            meter=self._telling,
+            urgent=self._urgent,
             clock=self._clock.monotonic,
             guard=self._policy.guard,
             arrivals=self._policy.arrivals,
@@ -193,46 +193,73 @@ class SyncLoop:
     # ------------------------------------------------------------ one turn
 
     def _turn(self, engine: Engine, stop: threading.Event) -> None:
-        now = self._clock.monotonic()
-        pause = min(RETRY, self._next_full - now) if self._retry else self._next_full - now
-        merging = self._policy.merging
-        if merging is not None and merging.owes():
-            merging.keep()
-            pause = min(pause, PAUSE)
-        self._resting = True
-        work = self._inbox.take(max(0.0, min(pause, BEAT)))
-        self._resting = False  # RACE: before it looks at `stop`, as `interrupt` looks at both the other way
+        work = self._take(engine)
         if stop.is_set():
             return
         engine.beat()
-        work.local |= self._retry
-        work.remote |= self._retry
-        self._retry = set()
         if self._clock.monotonic() >= self._next_full or work.requests:
             work.local, work.remote = {ROOT}, {ROOT}
+        self._serving = bool(work.requests)
         try:
-            self._work(engine, work, stop)
+            if engine.waiting and not (work.local or work.remote):
+                self._look_at_once(self._go_on(engine).again)
+            else:
+                self._work(engine, work, stop)
         except BaseException:
             self._inbox.give_back(work)
             raise
+        self._telling.post(
+            activity="synchronising" if engine.waiting else "watching", synchronised=self._whole
+        )
+        self._answer(engine, work)
+
+    def _take(self, engine: Engine) -> Work:
+        """What is to be looked at now. Waits for it, unless there is something else to go on with."""
+        now = self._clock.monotonic()
+        if engine.waiting:
+            work = self._inbox.take(0.0) if self._inbox.urgent(requests=True) else Work()
+            retries = self._unsettled.retries() if self._unsettled.due(now) else set()
+        else:
+            pause = min(RETRY, self._next_full - now) if self._unsettled.waiting else self._next_full - now
+            merging = self._policy.merging
+            if merging is not None and merging.owes():
+                merging.keep()
+                pause = min(pause, PAUSE)
+            self._resting = True
+            work = self._inbox.take(max(0.0, min(pause, BEAT)))
+            # RACE: before `stop` is looked at, as `interrupt` looks at both the other way.
+            self._resting = False
+            retries = self._unsettled.retries()
+        work.local |= retries
+        work.remote |= retries
+        return work
+
+    def _urgent(self) -> bool:
+        """Whether a transfer makes room. Who waits for it to end needs no further requests before that."""
+        requests = not self._serving
+        return self._inbox.urgent(requests=requests) or self._unsettled.due(self._clock.monotonic())
 
     def _work(self, engine: Engine, work: Work, stop: threading.Event) -> None:
+        """Look, and do what is to be done. A barrier's work has ended when nothing of it waits any more."""
         rounds = 0
-        while work.local or work.remote:
+        while work.local or work.remote or (work.requests and self._owed):
             if stop.is_set():
-                self._inbox.give_back(work)  # whoever waits must not be told that it is done
+                self._inbox.give_back(work)
+                work.requests = []  # whoever waits must not be told that it is done
                 return
             if self._git.wait(stop):
                 work.local, work.remote = {ROOT}, {ROOT}  # the hints of what it did are still coming
             self._refresh_rules(work)
             if ROOT in work.local or ROOT in work.remote:
-                self._post(activity="synchronising")
+                self._telling.post(activity="synchronising")
             try:
+                if not work.local and not work.remote:
+                    rounds = self._serve(engine, work, rounds)
+                    continue
                 result = self._cycle(engine, work)
             except Disturbed:
                 work.local, work.remote = {ROOT}, {ROOT}
                 continue
-            self._keep(engine, work, result)
             rounds += 1
             waited_for = bool(work.requests) and rounds < ROUNDS
             soon = result.later | result.writing if waited_for else frozenset()
@@ -241,48 +268,69 @@ class SyncLoop:
             if soon:
                 stop.wait(PAUSE * rounds)
             if rounds >= ROUNDS:
-                self._retry |= work.local
+                self._unsettled.look_again(work.local, self._clock.monotonic())
                 work.local, work.remote = set(), set()
-        self._post(activity="watching", synchronised=self._whole)
-        self._answer(engine, work)
+
+    def _serve(self, engine: Engine, work: Work, rounds: int) -> int:
+        """A slice more of what a barrier waits for, behind what was hinted meanwhile: the rounds by now."""
+        aside = self._inbox.take_hints() if self._inbox.urgent(requests=False) else Work()
+        if self._unsettled.due(self._clock.monotonic()):
+            retries = self._unsettled.retries()
+            aside.local, aside.remote = aside.local | retries, aside.remote | retries
+        self._refresh_rules(aside)
+        if ROOT in aside.local or ROOT in aside.remote:
+            work.local, work.remote = aside.local, aside.remote
+            return rounds
+        if aside.local or aside.remote:
+            changed = {path for path in self._owed if within(path, aside.local | aside.remote)}
+            self._look_at_once(self._cycle(engine, aside).again)
+            rounds += bool(changed)
+            if rounds >= ROUNDS:  # it changes faster than it travels
+                self._owed -= changed
+                self._unsettled.look_again(changed, self._clock.monotonic())
+        if engine.waiting:
+            result = self._go_on(engine)
+            work.local, work.remote = set(result.again), set(result.again)
+        return rounds
+
+    def _look_at_once(self, paths: Collection[RelPath]) -> None:
+        self._inbox.give_back(Work(set(paths), set(paths)))
 
     def _cycle(self, engine: Engine, work: Work) -> Result:
         full_local, full_remote = ROOT in work.local, ROOT in work.remote
         permission = reduce(or_, (request.permission for request in work.requests), self._permission)
-        result = engine.cycle(
-            None if full_local else work.local,
-            None if full_remote else work.remote,
-            permission=permission,
+        result = engine.begin(
+            None if full_local else work.local, None if full_remote else work.remote, permission
         )
-        self._note(engine, result)
         if full_local and full_remote:
-            self._permission = Permission()
             self._next_full = self._clock.monotonic() + FULL_LOOK
-            self._mark()
-            self._tidy(engine)
-            if result.complete:
-                self._whole += 1
-        self._post(
-            pending=len(result.again) + len(result.later),
-            last_sync=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        )
-        self._tell(engine)
+            self._owed, self._ending = engine.left(), True
+        self._conclude(engine, work, result)
         return result
 
-    def _tell(self, engine: Engine) -> None:
-        """Say what the engine knows by now; what it has begun to hold back is logged once."""
-        shown = summed(engine.held)
-        for path, why in shown.items():
-            if path not in self._held:
-                log.warning("%s: %s", ascii(path), why)
-        self._held = shown
-        self._post(
-            files=len(engine.ancestor),
-            in_flight=0,
-            conflicts=len(engine.conflicts),
-            held=len(engine.held),
-            skipped=sum(map(len, engine.skipped.values())),
-        )
+    def _go_on(self, engine: Engine) -> Result:
+        """A slice of what waits."""
+        result = engine.go_on()
+        paths = {change.path for change in (*result.plan.to_local, *result.plan.to_remote)}
+        self._conclude(engine, Work(paths, paths), result)
+        return result
+
+    def _conclude(self, engine: Engine, work: Work, result: Result) -> None:
+        """Tell what came of some work, and what of the last look at everything has come to its end."""
+        self._telling.batch(engine, result)
+        self._unsettled.take_in(work, result, engine.unknown, self._clock.monotonic())
+        self._telling.post(problems={**self._unsettled.problems, **self._telling.held})
+        if self._owed:
+            self._owed &= engine.left()
+        if self._ending and not self._owed:
+            self._ending, self._counted = False, False
+            self._permission = Permission()
+            self._mark()
+            self._tidy(engine)
+        if not self._counted and not self._ending and not self._unsettled.undone:
+            self._counted = True
+            self._whole += 1
+            engine.remember_meeting()
 
     def _mark(self) -> None:
         """Remember the commit up to which git's deletions are known: a branch may change while we are off."""
@@ -299,47 +347,8 @@ class SyncLoop:
                 self._policy.merging.tidy(engine.ancestor.leaves)
             tidy(engine.sides, self._policy.keep, self._policy.keep_size)
 
-    def _note(self, engine: Engine, result: Result) -> None:
-        plan = result.plan
-        # What cannot be carried over is tried again and again, and is no sign of work.
-        for side, changes in (("local", plan.to_remote), ("remote", plan.to_local)):
-            agreed = (path for path, _ in plan.agreed)
-            carried = (change.path for change in changes if change.path not in result.problems)
-            if not all(map(self._policy.unnoticed, chain(agreed, carried))):
-                self._activity(f"{side}-edits")
-        if plan.to_local or plan.to_remote:
-            log.info(
-                "synchronised: %d here, %d on the machine, %d conflicts",
-                len(plan.to_local),
-                len(plan.to_remote),
-                len(engine.conflicts),
-            )
-
-    def _keep(self, engine: Engine, work: Work, result: Result) -> None:
-        """Take over the problems of what was looked at. A new one gets one more look soon.
-
-        After that hints and the full look decide.
-        """
-        everything = ROOT in work.local and ROOT in work.remote
-        looked = EVERYTHING if everything else (work.local | work.remote) - EVERYTHING
-        fresh = {path: why for path, why in result.problems.items() if self._problems.get(path) != why}
-        for path, why in fresh.items():
-            log.warning("%s: %s", ascii(path), why)
-        kept = {path: why for path, why in self._problems.items() if not within(path, looked)}
-        self._problems = {**kept, **result.problems}
-        self._unseen = self._unseen.intersection(kept).union(engine.unknown)
-        waiting = {path for path in self._retry if not within(path, looked)}
-        self._retry = waiting.union(result.later, result.writing, fresh)
-        self._post(problems={**self._problems, **self._held})
-
     def _answer(self, engine: Engine, work: Work) -> None:
-        left = {**dict.fromkeys(self._retry, "keeps changing"), **self._problems}
-        # What cannot be seen and never was on both sides (a link that leads out of the root) is no news.
-        unsettled = {
-            path: why
-            for path, why in left.items()
-            if path not in self._unseen or why == WRITING or engine.ancestor.region([path])
-        }
+        unsettled = self._unsettled.reasons(engine.ancestor) if work.requests else {}
         for request in work.requests:
             if request.task is None:
                 request.reply.set_result(Synchronised(tuple(sorted(engine.conflicts)), unsettled))
@@ -357,7 +366,7 @@ class SyncLoop:
             reply.set_exception(error)
         except Disturbed:
             reply.set_exception(DevsyncError("git was at work just then", hint="ask again"))
-        self._tell(engine)
+        self._telling.engine(engine)
 
     # ------------------------------------------------------------ rules
 
@@ -378,22 +387,3 @@ class SyncLoop:
         for follower in (self._local, remote, *self._watchers):
             follower.set_rules(rules)
         return True
-
-    # ------------------------------------------------------------ what is told
-
-    def planned(self, files: int, size: int) -> None:
-        """Meter: so many files and bytes are about to move."""
-        self._post(pending=files, in_flight=files, planned_bytes=size, moved_bytes=0)
-
-    def moved(self, side: str, size: int) -> None:
-        """Meter: so many bytes have moved towards `side`."""
-        facts = replace(self._facts, moved_bytes=self._facts.moved_bytes + size)
-        if side == "local":
-            self._facts = replace(facts, downloaded_bytes=facts.downloaded_bytes + size)
-        else:
-            self._facts = replace(facts, uploaded_bytes=facts.uploaded_bytes + size)
-        self._board.post(sync=self._facts)
-
-    def _post(self, **facts: object) -> None:
-        self._facts = replace(self._facts, **facts)  # type: ignore[arg-type]  # replace refuses unknown names
-        self._board.post(sync=self._facts)

@@ -31,10 +31,11 @@ class Eager(Protocol):
 
 
 class Meter(Protocol):
-    """Told of what travels: first what is still to come, in all, then each piece."""
+    """Told of what travels: first what is still to come, in all, then each piece, and each that is whole."""
 
     def planned(self, files: int, size: int) -> None: ...
     def moved(self, side: str, size: int) -> None: ...
+    def came(self) -> None: ...
 
 
 def needs_content(change: Change) -> bool:
@@ -142,6 +143,7 @@ class Metered:
         if file.digest in self._put_off:
             raise PutOff
         self.arrived.add(file.digest)
+        self._meter.came()
 
     def send(self) -> bool:
         """Send without waiting, if the staging can do that."""

@@ -48,6 +48,8 @@ class Meter:
     def moved(self, side: str, size: int) -> None:
         self.bytes[side] += size
 
+    def came(self) -> None: ...
+
 
 class Pair:
     """Two replicas and their memory. `engine` is made anew by `restart`, as after a crash."""
