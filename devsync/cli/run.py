@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import select
 import sys
 import threading
@@ -49,6 +50,9 @@ CTRL_C, SIGINT = b"\x03", 2
     help="How long the changes made here may take.",
 )
 @click.option("--anyway", is_flag=True, help="Run even if some files there are not what they are here.")
+@click.option(
+    "--then-deallocate", is_flag=True, help="Let the machine go afterwards, unless something else works."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @pass_project
 @click.pass_context
@@ -63,6 +67,7 @@ def run(
     no_sync: bool,
     timeout: float,
     anyway: bool,
+    then_deallocate: bool,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND in the project's folder on the machine.
@@ -71,7 +76,10 @@ def run(
     with its exit status. What is typed is what runs: no shell of the machine's looks at it.
     """
     wishes: dict[str, object] = {"sync": not no_sync, "pull": not no_pull, "anyway": anyway}
+    wishes["then_deallocate"] = then_deallocate
     try:
+        if detach and then_deallocate:
+            raise Misuse("--then-deallocate waits for the command", hint="leave out --detach")
         wishes |= {"timeout": timeout, "name": _name(name), "env": _env(variables)}
         with running(project) as client:
             if detach:
@@ -123,6 +131,9 @@ def converse(
     answer = _Conversation(client, stdin, stdout or sys.stdout.buffer).hold(words, wishes)
     for path, why in sorted(answer["unsettled"].items()):
         output.note(f"not brought here: {path}: {why}")
+    if answer.get("stays") is not None:
+        stays = answer["stays"]
+        output.note(f"the machine stays: {stays}" if stays else "the machine is deallocated")
     status: int = answer["status"]
     return status
 
@@ -135,6 +146,8 @@ class _Conversation:
         self._frames: Frames = client.frames
         self._client, self._stdin = client, stdin
         self._terminal = terminal_of(stdin)
+        self._wishes: queue.SimpleQueue[dict[str, int]] = queue.SimpleQueue()
+        self._wake_read, self._wake = os.pipe()
         self._sent = 0  # bytes; the thread's
         self._taken = 0  # bytes; the main thread's
 
@@ -142,10 +155,9 @@ class _Conversation:
         """Returns the daemon's result. Raises DevsyncError."""
         terminal = None if self._terminal is None else asdict(self._terminal)
         self._client.send("run", words=list(words), terminal=terminal, **wishes)
-        self._await_start()
-        wake_read, wake_write = os.pipe()
-        feeder = threading.Thread(target=self._feed, args=(wake_read,), name="stdin", daemon=True)
+        feeder = threading.Thread(target=self._feed, name="stdin", daemon=True)
         try:
+            self._await_start()
             with (
                 raw(self._stdin, self._terminal),
                 passing_on(
@@ -156,14 +168,15 @@ class _Conversation:
                 ),
             ):
                 feeder.start()
-                return self._carry(wake_write)
+                return self._carry()
         except Broken as error:
             raise Unavailable("the daemon went away while the command ran", hint="devsync status") from error
         finally:
-            os.write(wake_write, b"x")
-            feeder.join(2.0)
-            os.close(wake_write)
-            os.close(wake_read)
+            if feeder.is_alive():
+                os.write(self._wake, b"x")
+                feeder.join(2.0)
+            os.close(self._wake)
+            os.close(self._wake_read)
 
     def _await_start(self) -> None:
         """Until the command starts, keys and signals are this program's own: Ctrl-C gives up."""
@@ -176,7 +189,7 @@ class _Conversation:
                 return
             say(event)
 
-    def _carry(self, wake: int) -> dict[str, Any]:
+    def _carry(self) -> dict[str, Any]:
         streams = {STDOUT: self._stdout, STDERR: sys.stderr.buffer}
         while True:
             frame = self._frames.receive()
@@ -197,33 +210,42 @@ class _Conversation:
             say(event)
             if "taken" in event:
                 self._taken += event["taken"]
-                os.write(wake, b".")
+                os.write(self._wake, b".")
             if "ended" in event:
                 self._frames.send_json({"op": "seen"})
 
-    def _feed(self, wake: int) -> None:
-        """Pass on the input, as far as the command reads it; somebody's typing is passed on in any case."""
-        while True:
-            full = self._terminal is None and self._sent - self._taken >= WINDOW
-            ready, _, _ = select.select([wake] if full else [self._stdin, wake], [], [])
-            if wake in ready and b"x" in os.read(wake, PIECE):
-                return
-            if self._stdin not in ready:
-                continue
-            try:
-                chunk = os.read(self._stdin, PIECE)
-                if not chunk:
-                    self._frames.send(END_OF_STDIN, b"")
+    def _feed(self) -> None:
+        """Pass on wishes, and the input, as far as the command reads it; typing is passed on in any case."""
+        wake, over = self._wake_read, False
+        try:
+            while True:
+                full = self._terminal is None and self._sent - self._taken >= WINDOW
+                ready, _, _ = select.select([wake] if full or over else [self._stdin, wake], [], [])
+                if wake in ready and b"x" in os.read(wake, PIECE):
                     return
-                if CTRL_C in chunk and self._terminal is not None and self._sent - self._taken > STUCK:
-                    self._wish(signal=SIGINT)
-                self._sent += len(chunk)
-                self._frames.send(STDIN, chunk)
-            except (OSError, Broken):
-                return
+                while not self._wishes.empty():
+                    self._frames.send_json({"op": "wish", **self._wishes.get()})
+                if self._stdin in ready:
+                    over = not self._pass_on()
+        except (OSError, Broken):
+            return  # the main thread notices by itself
+
+    def _pass_on(self) -> bool:
+        """Send a piece of the input; whether more may come."""
+        try:
+            chunk = os.read(self._stdin, PIECE)
+        except OSError:
+            chunk = b""  # the terminal is gone
+        if not chunk:
+            self._frames.send(END_OF_STDIN, b"")
+            return False
+        if CTRL_C in chunk and self._terminal is not None and self._sent - self._taken > STUCK:
+            self._frames.send_json({"op": "wish", "signal": SIGINT})
+        self._sent += len(chunk)
+        self._frames.send(STDIN, chunk)
+        return True
 
     def _wish(self, **wish: int) -> None:
-        try:
-            self._frames.send_json({"op": "wish", **wish})
-        except Broken:
-            pass  # the main thread notices by itself
+        """Leave it to the thread: this is called by signals, and one may interrupt another that sends."""
+        self._wishes.put(wish)
+        os.write(self._wake, b".")
