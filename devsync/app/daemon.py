@@ -10,32 +10,28 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from devsync import __version__
+from devsync.app.idle import Idle
 from devsync.app.jobs import open_jobs, open_records, surroundings
 from devsync.app.machine import open_machine
 from devsync.app.merging import open_merging
 from devsync.app.notifier import DesktopNotifier
 from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote, unnoticed
 from devsync.config import Config
-from devsync.core.idle import Policy
 from devsync.core.ignore import Rules
 from devsync.core.jobs import Order
-from devsync.core.observation import Thresholds
 from devsync.core.reconcile import Mode
 from devsync.daemon.allocator import give_back_large_blocks
 from devsync.daemon.board import Board
 from devsync.daemon.control import Control, as_json
 from devsync.daemon.engine import Permission
-from devsync.daemon.idle import Activities, IdleKeeper
 from devsync.daemon.inbox import Inbox
 from devsync.daemon.jobs import JobKeeper
 from devsync.daemon.link import Link
 from devsync.daemon.lock import ProjectLock
-from devsync.daemon.observed import Observed
 from devsync.daemon.parts import Parts
 from devsync.daemon.requests import handlers
 from devsync.daemon.status import Identity
@@ -127,11 +123,21 @@ class _Daemon:
         self._machine = open_machine(config, state)
         self._connector = Connector(config, self._machine, accept, state / "machine-alias")
         self._link = Link(self._machine, self._connector, self._board, self._clock)
-        self._activities = _activities(self._clock, state / "keepalive")
-        idle = config.idle
-        limits = Thresholds(idle.cpu, idle.gpu, idle.network, idle.gpu_stale)
-        self._observed = Observed(self._clock, limits)
         self._notifier = DesktopNotifier(self._supervisor.spawn, environ)
+        self._idle = Idle(
+            config,
+            state,
+            # A host that is simply there has no power switch: the verdict is shown, and nothing follows.
+            power=self._machine.provider != "ssh",
+            link=self._link,
+            inbox=self._inbox,
+            board=self._board,
+            clock=self._clock,
+            notifier=self._notifier,
+            spawn=self._supervisor.spawn,
+            execute=self._exec,
+        )
+        self._activities = self._idle.activities
         self._records = open_records(state)
         self._jobs = JobKeeper(
             link=self._link,
@@ -192,8 +198,8 @@ class _Daemon:
         self._supervisor.add(sync, reports=True)
         self._supervisor.add(remote_watch)
         self._supervisor.add(self._jobs)
-        self._supervisor.add(RemoteProbe(self._exec, self._observed, self._config.idle.check))
-        self._supervisor.add(self._idle())
+        self._supervisor.add(RemoteProbe(self._exec, self._idle.observed, self._config.idle.check))
+        self._supervisor.add(self._idle.keeper)
         self._systemd.ready()
         self._supervisor.wait()
 
@@ -236,23 +242,8 @@ class _Daemon:
             records=self._records,
             clock=self._clock,
             origin=lambda: origin(self._config.root),
-        )
-
-    def _idle(self) -> IdleKeeper:
-        idle = self._config.idle
-        return IdleKeeper(
-            policy=Policy(idle.after, idle.warn),
-            check=idle.check,
-            # A host that is simply there has no power switch: the verdict is shown, and nothing follows.
-            obey=self._machine.provider != "ssh",
-            activities=self._activities,
-            link=self._link,
-            inbox=self._inbox,
-            board=self._board,
-            clock=self._clock,
-            notifier=self._notifier,
-            observed=self._observed,
-            modes={name.replace("_", "-"): mode for name, mode in asdict(idle.signals).items()},
+            release=self._idle.keeper.release,
+            past=self._idle.past,
         )
 
     def _open_remote(self, stop: threading.Event) -> Replica:
@@ -278,22 +269,6 @@ def _tunnel_as_json(tunnel: Tunnel) -> Mapping[str, object]:
         "bytes": tunnel.sent + tunnel.received,
         "error": tunnel.problem or None,
     }
-
-
-def _activities(clock: SystemClock, file: Path) -> Activities:
-    """The signs of work; a keepalive stands in a file, so that a restart does not forget it."""
-
-    def save(until: datetime | None) -> None:
-        if until is None:
-            file.unlink(missing_ok=True)
-        else:
-            file.write_text(until.isoformat())
-
-    try:
-        kept = datetime.fromisoformat(file.read_text())
-    except (OSError, ValueError):
-        kept = None
-    return Activities(clock, kept, save)
 
 
 def _log_to(file: Path) -> logging.Handler:

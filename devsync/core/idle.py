@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -83,6 +83,38 @@ def judge(signals: Sequence[Signal], policy: Policy, started: float, now: float)
         reason = f"the last sign of work was {last}, {lasting(now - quiet_since)} ago"
     busy = now - quiet_since < policy.after
     return Verdict(busy, quiet_since, quiet_since + policy.after + policy.warn, reason, tuple(signals))
+
+
+DAY = 86400.0
+KEEPING = ("keepalive",)
+RUNNING = (*KEEPING, "jobs", "jupyter-kernels", "containers")
+"""What keeps a machine at the end of the day: what the user said, and what runs with nobody there."""
+
+
+def closing(signals: Sequence[Signal], policy: Policy, *, waits: bool, reason: str, now: float) -> Verdict:
+    """The verdict at the end of the day: nobody's presence counts; `waits` for what runs by itself.
+
+    What it says of the length of the warning holds of `at_once(policy)`.
+    """
+    kept = RUNNING if waits else KEEPING
+    shown = [replace(signal, counts=signal.counts and signal.name in kept) for signal in signals]
+    verdict = judge(shown, at_once(policy), now, now)
+    return replace(verdict, reason=verdict.reason if verdict.busy else reason, signals=tuple(signals))
+
+
+def at_once(policy: Policy) -> Policy:
+    """The same warning, without a time of quiet before it."""
+    return Policy(0.0, policy.warn)
+
+
+def passed(moment: float, clock: float, elapsed: float) -> bool:
+    """Whether it was `moment` within the last `elapsed` seconds; both it and `clock` are times of the day."""
+    return (clock - moment) % DAY < elapsed
+
+
+def within(hours: tuple[float, float] | None, clock: float) -> bool:
+    """Whether a time of the day lies in these hours, which may go beyond midnight."""
+    return hours is not None and (clock - hours[0]) % DAY < (hours[1] - hours[0]) % DAY
 
 
 def lasting(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Times, sizes and shares as people write them: `45m`, `2GiB`, `10%`."""
+"""Times, sizes and shares as people write them: `45m`, `20:00`, `2GiB`, `10%`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,26 @@ def share(text: str) -> float:
     if part > 1:
         raise ValueError("is more than 100%")
     return part
+
+
+def time_of_day(text: str) -> float:
+    """Seconds since midnight: `20:00`. Raises ValueError."""
+    match = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])", text, re.ASCII)
+    if match is None:
+        raise ValueError("is no time of day like 20:00")
+    return int(match[1]) * SECONDS["h"] + int(match[2]) * SECONDS["m"]
+
+
+def hours(text: str) -> tuple[float, float]:
+    """From when to when of each day, as seconds since midnight: `22:00-07:00`. Raises ValueError."""
+    first, dash, last = text.partition("-")
+    try:
+        begin, end = time_of_day(first), time_of_day(last)
+    except ValueError:
+        raise ValueError("is not written like 22:00-07:00") from None
+    if not dash or begin == end:
+        raise ValueError("is no part of a day")
+    return begin, end
 
 
 def show_duration(seconds: float) -> str:

@@ -68,6 +68,8 @@ class IdleFacts:
     warned: bool = False
     keepalive_until: str | None = None
     failure: str | None = None
+    last: Mapping[str, object] = field(default_factory=dict)
+    """What the last deallocation ended: `at`, `reason`, `ended`, and `left`, what only its disk has."""
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,27 @@
-"""Asks for the verdict when the bell rings, and obeys it: warn, wait, look again, flush, deallocate."""
+"""Asks for the verdict when the bell rings, and obeys it: warn, wait, look again, flush, deallocate.
+
+What counts is the time between looks: one that comes after a sleep of this computer begins anew.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from devsync.core.idle import Action, Policy, Signal, Verdict, act, judge
+from devsync.core.idle import Action, Policy, Signal, Verdict, act, at_once, closing, judge, lasting, passed
+from devsync.daemon.activities import Activities
 from devsync.daemon.bell import Bell
 from devsync.daemon.board import Board
-from devsync.daemon.inbox import Inbox
+from devsync.daemon.farewell import Farewell, Last, ending, time_of_day
 from devsync.daemon.link import Link
 from devsync.daemon.observed import Observed
-from devsync.ports import Clock, DevsyncError, Notifier
+from devsync.ports import Clock, DevsyncError, Unavailable
 
 log = logging.getLogger(__name__)
-
-FLUSH = 120.0
-"""Seconds that the last flush before a deallocation may take; what is not here stays on the disk there."""
 
 REACHED_WITHIN = 0.25
 """Seconds between two looks while the machine is out of reach."""
@@ -31,64 +32,22 @@ FIRST_RETRY, LONGEST_RETRY = 30.0, 900.0
 ONE_MORE = 30.0
 """Seconds that the last look at the machine may take; without it, nobody is switched off."""
 
+ASLEEP = 60.0
+"""Seconds by which the time of day may run ahead of the clock that stops with the computer."""
 
-class Activities:
-    """When each kind of work was last seen. Any thread may report."""
+SETTLES = 60.0
+"""Seconds for which the end of a command is still seen: processors and devices are measured over a while."""
 
-    def __init__(
-        self, clock: Clock, keepalive: datetime | None, save: Callable[[datetime | None], None]
-    ) -> None:
-        """`save` makes a keepalive outlive the daemon."""
-        self._clock, self._save = clock, save
-        self._lock = threading.Lock()
-        self._last: dict[str, float] = {}
-        self._running = 0
-        self._detached: int | None = 0
-        self._keepalive = keepalive
 
-    def seen(self, name: str) -> None:
-        """There was work of this kind just now."""
-        with self._lock:
-            self._last[name] = self._clock.monotonic()
+@dataclass(frozen=True)
+class EndOfDay:
+    """When the machine is let go each day, in seconds since midnight; whether it `waits` for what runs."""
 
-    def running(self, difference: int) -> None:
-        """One command more or less runs on the machine."""
-        with self._lock:
-            self._running += difference
-            self._last["jobs"] = self._clock.monotonic()
+    at: float
+    waits: bool = True
 
-    def detached(self, running: int | None) -> None:
-        """So many detached jobs run on the machine; None: nobody knows."""
-        with self._lock:
-            if running or self._detached:
-                self._last["jobs"] = self._clock.monotonic()
-            self._detached = running
-
-    def keep_until(self, until: datetime | None) -> None:
-        """Not idle until then; None takes it back."""
-        with self._lock:
-            self._keepalive = until
-            self._save(until)
-
-    def keepalive(self) -> datetime | None:
-        """Until when the machine is kept, if that is not past."""
-        with self._lock:
-            kept = self._keepalive
-        return kept if kept is not None and kept > self._clock.now() else None
-
-    def signals(self) -> list[Signal]:
-        """Every sign of work that devsync sees by itself."""
-        kept = self.keepalive()
-        with self._lock:
-            last, running, detached = dict(self._last), self._running + (self._detached or 0), self._detached
-        edits = [
-            Signal(f"{side}-edits", False, "none now", "any change", last.get(f"{side}-edits"), event=True)
-            for side in ("local", "remote")
-        ]
-        unknown = "" if detached is not None else "the detached jobs are not known yet"
-        jobs = Signal("jobs", running > 0, f"{running} running", "0 running", last.get("jobs"), unknown)
-        until = "none" if kept is None else f"until {kept:%Y-%m-%d %H:%M} UTC"
-        return [*edits, jobs, Signal("keepalive", kept is not None, until, "none")]
+    def __str__(self) -> str:
+        return f"{self.at // 3600:02.0f}:{self.at % 3600 // 60:02.0f}"
 
 
 class IdleKeeper:
@@ -104,24 +63,43 @@ class IdleKeeper:
         obey: bool,
         activities: Activities,
         link: Link,
-        inbox: Inbox,
         board: Board,
         clock: Clock,
-        notifier: Notifier,
+        farewell: Farewell,
         observed: Observed | None = None,
         modes: Mapping[str, str] | None = None,
+        end_of_day: EndOfDay | None = None,
+        note: Callable[[Sequence[Signal]], None] = lambda _signals: None,
     ) -> None:
         """`check` is the number of seconds between two verdicts; without `obey` they are only shown.
 
-        `observed` is what the machine does; `modes` says of a signal that it is off, or advisory.
+        `observed` is what the machine does; `modes` says of a signal that it is off, or advisory. `note` is
+        told what was seen at each look.
         """
         self._observed, self._modes = observed, modes or {}
         self._policy, self._check, self._obey, self._activities = policy, check, obey, activities
-        self._link, self._inbox, self._board = link, inbox, board
-        self._clock, self._notifier = clock, notifier
+        self._link, self._board, self._clock, self._farewell = link, board, clock, farewell
+        self._end_of_day, self._note = end_of_day, note
         self._ring = threading.Event()
+        self._lock = threading.Lock()
+        self._released: list[Future[str]] = []
         self._started: float | None = None
         self._warned_at: float | None = None
+        self._closing = False
+        self._looked: float | None = None
+        self._ahead: float | None = None
+
+    # ------------------------------------------------------------ for other threads
+
+    def release(self) -> Future[str]:
+        """Deallocate now, unless something works: empty when that is done, else why it stays."""
+        wish: Future[str] = Future()
+        with self._lock:
+            self._released.append(wish)
+        self._ring.set()
+        return wish
+
+    # ------------------------------------------------------------ the service
 
     def run(self, stop: threading.Event) -> None:
         """Look each time the bell rings."""
@@ -136,6 +114,7 @@ class IdleKeeper:
                 self._ring.clear()
         finally:
             bell.close()
+            self._answer(Unavailable("the daemon is stopping", hint="devsync vm deallocate"))
 
     def interrupt(self) -> None:
         """Called by the supervisor from its own thread."""
@@ -144,14 +123,26 @@ class IdleKeeper:
     def look(self, stop: threading.Event) -> None:
         """One verdict, and what follows from it."""
         now = self._clock.monotonic()
-        facts = self._board.read()
-        if facts.link.state != "connected":
+        if self._slept(now):
+            log.info("idle: this computer slept; the time of quiet begins anew")
+            self._begin_anew()
+        over = self._passed(now)
+        if self._board.read().link.state != "connected":
             # Nothing is known of a machine out of reach: the time of quiet begins anew with the next look.
-            self._started = self._warned_at = None
+            self._begin_anew()
+            self._answer("the machine is out of reach")
             self._show(None, now)
             return
-        verdict = self._verdict(now)
-        action = act(verdict, self._policy, self._warned_at, now) if self._obey else Action.NOTHING
+        self._started = now if self._started is None else self._started
+        self._closing = self._closing or over
+        verdict, policy = self._verdict(now)
+        self._note(verdict.signals)
+        if self._wishes():
+            if self._obey:
+                self._let_go(stop)
+                return
+            self._answer("its power is not devsync's to switch")
+        action = act(verdict, policy, self._warned_at, now) if self._obey else Action.NOTHING
         if action is Action.WARN:
             self._warned_at = now
             self._warn(verdict)
@@ -159,14 +150,71 @@ class IdleKeeper:
             self._warned_at = None
             log.info("deallocation called off: %s", verdict.reason)
         elif action is Action.DEALLOCATE and not stop.is_set():
-            self._deallocate(stop)
+            self._deallocate(stop, lambda now: self._verdict(now)[0])
             return
         self._show(verdict, now)
 
-    def _verdict(self, now: float) -> Verdict:
-        if self._started is None:
-            self._started = now
-        return judge(self._signals(), self._policy, self._started, now)
+    def _begin_anew(self) -> None:
+        self._started = self._warned_at = None
+        self._closing = False
+
+    def _slept(self, now: float) -> bool:
+        """Whether this computer slept since the last look: only the time of day went on."""
+        ahead = self._clock.now().timestamp() - now
+        before, self._ahead = self._ahead, ahead
+        return before is not None and ahead - before > ASLEEP
+
+    def _passed(self, now: float) -> bool:
+        """Whether the day ended since the last look."""
+        before, self._looked = self._looked, now
+        if self._end_of_day is None or before is None:
+            return False
+        return passed(self._end_of_day.at, time_of_day(self._clock.now()), now - before)
+
+    def _verdict(self, now: float) -> tuple[Verdict, Policy]:
+        """What is to be obeyed, and the policy that it follows."""
+        signals, started = self._signals(), now if self._started is None else self._started
+        if self._end_of_day is not None and self._closing:
+            reason = f"it is {self._end_of_day}, the end of the day"
+            waits = self._end_of_day.waits
+            verdict = closing(signals, self._policy, waits=waits, reason=reason, now=now)
+            if not verdict.busy:
+                return verdict, at_once(self._policy)
+        return judge(signals, self._policy, started, now), self._policy
+
+    def _wishes(self) -> bool:
+        with self._lock:
+            return bool(self._released)
+
+    def _answer(self, answer: str | DevsyncError) -> None:
+        """Tell whoever wanted the machine to be let go."""
+        with self._lock:
+            wishes, self._released = self._released, []
+        for wish in wishes:
+            if isinstance(answer, str):
+                wish.set_result(answer)
+            else:
+                wish.set_exception(answer)
+
+    def _let_go(self, stop: threading.Event) -> None:
+        """As was wished: nobody is warned, and only what works now calls it off."""
+        due = self._clock.monotonic() + SETTLES
+        while self._look_once_more(stop):
+            now = self._clock.monotonic()
+            verdict = self._now(now)
+            if not verdict.busy:
+                self._deallocate(stop, self._now)
+                return
+            if now >= due or self._board.read().link.state != "connected":
+                self._answer(verdict.reason)
+                return
+            self._ring.wait(0.5)
+            self._ring.clear()
+        self._answer("the machine is out of reach")
+
+    def _now(self, now: float) -> Verdict:
+        verdict = judge(self._signals(), Policy(0.0, 0.0), now, now)
+        return verdict if verdict.busy else replace(verdict, reason="it was to go when the command had ended")
 
     def _signals(self) -> list[Signal]:
         signals = self._activities.signals()
@@ -181,22 +229,36 @@ class IdleKeeper:
         ]
 
     def _warn(self, verdict: Verdict) -> None:
-        seconds = round(self._policy.warn)
-        text = f"{verdict.reason}; the machine is deallocated in {seconds} s unless you work on"
-        log.warning("idle: %s", text)
-        self._notifier.notify("devsync: the machine is idle", f"{text} (devsync keepalive 2h keeps it)")
+        text = f"{verdict.reason}; it ends in {lasting(self._policy.warn)} (devsync keepalive 2h keeps it)"
+        self._farewell.tell("devsync: the machine is about to be deallocated", text, there=True)
 
-    def _deallocate(self, stop: threading.Event) -> None:
+    def _deallocate(self, stop: threading.Event, judged: Callable[[float], Verdict]) -> None:
+        """Bring everything here, look once more, and if `judged` is still idle then, let the machine go."""
         log.warning("idle: deallocating the machine")
-        self._flush(stop)
+        left = self._farewell.flush(stop, self._ring)
         seen = self._look_once_more(stop)
         now = self._clock.monotonic()
-        verdict = self._verdict(now)
+        verdict = judged(now)
         if stop.is_set() or not seen or verdict.busy or self._board.read().link.state != "connected":
             self._warned_at = None
             log.info("deallocation called off at the last moment: %s", verdict.reason)
+            self._answer(verdict.reason)
             self._show(verdict, now)
             return
+        last = Last(verdict.reason, ending(verdict.signals, self._activities.names()), left)
+        log.warning("idle: %s; %s", verdict.reason, last.line() or "nothing ends with it")
+        facts = self._board.read().idle
+        if self._switch_off(stop):
+            told = "the machine is deallocated; devsync start brings it back"
+            self._farewell.tell("devsync", f"{told}; {last.line()}" if last.line() else told)
+            facts = replace(facts, last=last.to_json(self._clock.now()))
+        self._board.post(idle=replace(facts, failure=None))
+        self._answer("" if self._board.read().link.billed is False else "it is wanted again")
+        self._begin_anew()
+        self._show(None, self._clock.monotonic())
+
+    def _switch_off(self, stop: threading.Event) -> bool:
+        """Try until it is deallocated, which is true, or not called for any more."""
         pause = FIRST_RETRY
         while not stop.is_set():
             try:
@@ -207,14 +269,9 @@ class IdleKeeper:
                     break
                 pause = min(2 * pause, LONGEST_RETRY)
             else:
-                self._notifier.notify(
-                    "devsync", "the machine was idle and is deallocated; devsync start brings it back"
-                )
                 log.warning("idle: the machine is deallocated")
-                break
-        self._board.post(idle=replace(self._board.read().idle, failure=None))
-        self._started = self._warned_at = None
-        self._show(None, self._clock.monotonic())
+                return True
+        return False
 
     def _await_retry(self, stop: threading.Event, pause: float) -> bool:
         """Wait for the next try; False when it is not called for any more: ended, wanted again, or let go."""
@@ -228,21 +285,6 @@ class IdleKeeper:
             self._ring.wait(left)
             self._ring.clear()
         return False
-
-    def _flush(self, stop: threading.Event) -> None:
-        reply = self._inbox.request()
-        reply.add_done_callback(lambda _: self._ring.set())
-        due = self._clock.monotonic() + FLUSH
-        while not reply.done() and not stop.is_set() and self._clock.monotonic() < due:
-            self._ring.wait(1.0)
-            self._ring.clear()
-        try:
-            answer = reply.result(0)
-        except (DevsyncError, FutureTimeout) as error:
-            log.warning("not everything was brought here before the deallocation (it stays there): %s", error)
-            return
-        for path in (*answer.conflicts, *answer.unsettled):
-            log.warning("stays as it is on the machine's disk: %s", ascii(path))
 
     def _look_once_more(self, stop: threading.Event) -> bool:
         """Wait until the machine was seen after this moment; whether it was."""
@@ -261,9 +303,10 @@ class IdleKeeper:
 
     def _fail(self, error: DevsyncError, pause: float) -> None:
         text = f"the machine could not be deallocated and is still billed: {error.message}"
-        log.error("%s (next try in %d s)", text, pause)
+        log.info("the next try is in %d s", pause)
         self._board.post(idle=replace(self._board.read().idle, failure=error.message))
-        self._notifier.notify("devsync: STILL BILLED", f"{text}. {error.hint}")
+        self._answer(DevsyncError(text, hint=error.hint))
+        self._farewell.tell("devsync: STILL BILLED", f"{text}. {error.hint}", urgent=True)
 
     def _show(self, verdict: Verdict | None, now: float) -> None:
         kept = self._activities.keepalive()

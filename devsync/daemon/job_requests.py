@@ -44,7 +44,7 @@ class JobRequests:
     def log(self, _session: Session, args: dict[str, Any]) -> object:
         """The log of `job` from `offset` on, as soon as there is more, it has ended, or `wait` is over."""
         offset = int(args.get("offset", 0))
-        job = self._find(args)
+        job = self.find(args)
         size, data = 0, b""
 
         def look() -> bool:
@@ -58,7 +58,7 @@ class JobRequests:
     def kill(self, session: Session, args: dict[str, Any]) -> object:
         """End `job` and all that it started: TERM, after `grace` seconds KILL; returns when it is gone."""
         grace = float(args.get("grace", 10.0))
-        job = self._find(args)
+        job = self.find(args)
         if job.over:
             raise DevsyncError(f"job {job.id} has ended already", hint="devsync jobs")
         job = self._parts.jobs.ask(lambda desk: desk.kill(job.id, grace))
@@ -87,7 +87,8 @@ class JobRequests:
                 raise Unavailable("the daemon is stopping", hint="devsync start")
         return True
 
-    def _find(self, args: Mapping[str, Any]) -> Job:
+    def find(self, args: Mapping[str, Any]) -> Job:
+        """The job that `job` means. Raises Misuse if that could be several, DevsyncError if none."""
         word = str(args.get("job", ""))
         found = find(self._parts.jobs.ask(lambda desk: desk.list()), word)
         if isinstance(found, Job):

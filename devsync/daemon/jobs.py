@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
 from devsync.core.jobs import Job, Order, lasted
+from devsync.daemon.activities import Activities
 from devsync.daemon.board import Board
-from devsync.daemon.idle import Activities
 from devsync.daemon.link import Link
 from devsync.ports import Connection, DevsyncError, Notifier, Unavailable
 
@@ -153,6 +153,8 @@ class JobKeeper:
         """What runs now; None: nobody knows."""
         running = None if jobs is None else sum(job.state == "running" for job in jobs)
         self._activities.detached(running)
+        alive = [] if jobs is None else [job for job in jobs if job.state == "running"]
+        self._activities.jobs(None if jobs is None else {job.id: job.name or job.id for job in alive})
         self._board.detached(running)
         for job in jobs or ():
             if job.over and job.id in self._awaited:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from devsync.core.jobs import Order
+from devsync.daemon.activities import Activities
 from devsync.daemon.board import Board
-from devsync.daemon.idle import Activities
 from devsync.daemon.inbox import Inbox
 from devsync.daemon.jobs import JobKeeper, Recorder
 from devsync.daemon.link import Link
@@ -52,5 +53,9 @@ class Parts:
     clock: Clock
     origin: Callable[[], Mapping[str, str | None]]
     """From which state of the project something runs that is started now."""
+    release: Callable[[], Future[str]]
+    """Deallocate now, unless something works: empty once that is done, else why it stays."""
+    past: Callable[[float, Mapping[str, Any] | None], Mapping[str, object]]
+    """What was busy within so many seconds, and what other settings, by key, would have made of it."""
     watching: Callable[[], Mapping[str, object]] = dict
     """How each side is watched; for `local`, in words, what is not."""

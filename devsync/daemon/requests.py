@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import Any
 
 from devsync.daemon.barrier import LOOK_UP, Barrier, Told
 from devsync.daemon.board import Facts
 from devsync.daemon.control import Handler, Session
 from devsync.daemon.engine import Permission
+from devsync.daemon.idle_requests import IdleRequests
 from devsync.daemon.job_requests import JobRequests
 from devsync.daemon.parts import Parts
 from devsync.daemon.runs import Runs
 from devsync.daemon.status import as_json, state
 from devsync.daemon.tasks import TASKS
-from devsync.ports import DevsyncError, Misuse
+from devsync.ports import DevsyncError
 
 PATIENCE = 0.25
 """Seconds between two events of `follow` at least while facts change quickly."""
@@ -32,14 +32,13 @@ def handlers(parts: Parts) -> dict[str, Handler]:
         "status": requests.status,
         "follow": requests.follow,
         "flush": requests.flush,
-        "idle": requests.idle,
-        "keepalive": requests.keepalive,
         "start": requests.start,
         "deallocate": requests.deallocate,
         "stop": requests.stop,
         "run": runs.run,
         "detach": runs.detach,
         **JobRequests(parts, runs.carried).handlers(),
+        **IdleRequests(parts, JobRequests(parts, runs.carried).find).handlers(),
         **{name: requests.task(name) for name in TASKS},
     }
 
@@ -76,15 +75,6 @@ class _Requests:
             if trouble.needs_user:
                 raise Told(trouble)
 
-    def idle(self, _session: Session, _args: dict[str, Any]) -> object:
-        facts = self._parts.board.read()
-        if facts.idle.verdict:
-            return dict(facts.idle.verdict)
-        off = not self._parts.link.wanted
-        why = f"is {facts.link.power}" if off else "is out of reach, so nothing is known"
-        nothing = {"since": None, "deallocate_at": None, "signals": list[object]()}
-        return {"verdict": "idle" if off else "busy", "reason": f"the machine {why}", **nothing}
-
     # ------------------------------------------------------------ acting
 
     def flush(self, session: Session, args: dict[str, Any]) -> object:
@@ -101,11 +91,6 @@ class _Requests:
             )
 
         return handle
-
-    def keepalive(self, _session: Session, args: dict[str, Any]) -> object:
-        until = args.get("until")
-        self._parts.activities.keep_until(None if until is None else _moment(until))
-        return None
 
     def start(self, _session: Session, args: dict[str, Any]) -> object:
         """The user wants the machine, and may allow what held it up.
@@ -159,11 +144,3 @@ class _Requests:
         session.event({"stopping": os.getpid(), "machine": link.power, "billed": link.billed})
         self._parts.supervisor.end()
         return None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError) as error:
-        raise Misuse(f"no moment: {text!r}", hint="as in 2026-01-31T12:00:00+00:00") from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -6,6 +6,7 @@ import queue
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,7 @@ class _Wishes:
     sync: bool
     pull: bool
     anyway: bool
+    deallocate: bool
     timeout: float | None
     terminal: Terminal | None
 
@@ -36,7 +38,7 @@ class _Wishes:
         terminal = Terminal(**args["terminal"]) if args.get("terminal") else None
         timeout = None if args.get("timeout") is None else float(args["timeout"])
         flags = (bool(args.get("sync", True)), bool(args.get("pull", True)), bool(args.get("anyway")))
-        return cls(*flags, timeout, terminal)
+        return cls(*flags, bool(args.get("then_deallocate")), timeout, terminal)
 
 
 class Runs:
@@ -64,7 +66,21 @@ class Runs:
                 left = _left(self._barrier.flush(session, None, AWAY))
             except DevsyncError as error:
                 left = {".": error.message}  # how the command ended must not get lost by that
-        return {"status": status, "unsettled": left}
+        stays = {"stays": self._let_go(session)} if wishes.deallocate else {}
+        return {"status": status, "unsettled": left, **stays}
+
+    def _let_go(self, session: Session) -> str:
+        """Deallocate the machine, unless something else works there: then why it stays, else empty."""
+        session.event({"progress": "deallocating the machine"})
+        done = self._parts.release()
+        while True:
+            try:
+                return done.result(0.5)
+            except FutureTimeout:
+                if self._parts.supervisor.stopping.is_set():
+                    return "the daemon is stopping"
+            except DevsyncError as error:
+                return error.message  # how the command ended must not get lost by that
 
     def detach(self, session: Session, args: dict[str, Any]) -> object:
         """Flush and start a detached job, which from then on needs nobody."""

@@ -37,6 +37,15 @@ class IdleConfig:
     )
     warn: float = setting(schema.PAUSE, "5m", "time between the warning and the end, not longer than after")
     check: float = setting(schema.DURATION, "30s", "how often to look")
+    at: float | None = setting(
+        schema.TIME_OF_DAY_OR_OFF, "off", "deallocate at this time each day, warned, whoever works; or off"
+    )
+    at_jobs: str = setting(
+        schema.choice("wait", "end"), "wait", "what runs by itself at that time: wait for it | end it"
+    )
+    quiet: tuple[float, float] | None = setting(
+        schema.HOURS_OR_OFF, "off", "hours without notifications, such as 22:00-07:00; or off"
+    )
     cpu: float = setting(schema.PERCENT, 20, "percent of one core that people's processes may use")
     gpu: float = setting(schema.PERCENT, 5, "percent of a graphics processor that may be in use")
     gpu_stale: float = setting(

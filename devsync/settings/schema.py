@@ -172,6 +172,22 @@ def _duration_or_never(value: object) -> float | None:
     return None if value in ("never", "off") else _duration(positive=True)(value)
 
 
+def _time_of_day(value: object) -> float | None:
+    return None if value == "off" else _measured(value, quantity.time_of_day)
+
+
+def _hours(value: object) -> tuple[float, float] | None:
+    return None if value == "off" else _measured(value, quantity.hours)
+
+
+def _measured(value: object, read: Callable[[str], T]) -> T:
+    text = _text(value)
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"'{text}' {error}") from None
+
+
 def _share(value: object) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         raise ValueError(f'must be written as a percentage in quotes, such as "10%", not {value}')
@@ -241,6 +257,8 @@ PAUSE = Kind("duration, 0 or longer", _duration(positive=False))
 DURATION = Kind("duration", _duration(positive=True))
 DURATION_OR_NEVER = Kind('duration, or `"never"`', _duration_or_never)
 DURATION_OR_OFF = Kind('duration, or `"off"`', _duration_or_never)
+TIME_OF_DAY_OR_OFF = Kind('time of day, or `"off"`', _time_of_day)
+HOURS_OR_OFF = Kind('hours, or `"off"`', _hours)
 SHARE = Kind("percentage", _share)
 PERCENT = Kind("number, 0 to 100", _percent)
 SIZE = Kind("size", _size)

@@ -6,15 +6,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from devsync.core.idle import Policy
 from devsync.core.observation import PROBED, Observation, Sample, Thresholds
+from devsync.daemon.activities import Activities, Kept
 from devsync.daemon.board import Board, IdleFacts, LinkFacts, SyncFacts
 from devsync.daemon.engine import Permission
-from devsync.daemon.idle import FIRST_RETRY, FLUSH, Activities, IdleKeeper
+from devsync.daemon.farewell import FLUSH, Farewell, time_of_day
+from devsync.daemon.idle import FIRST_RETRY, SETTLES, EndOfDay, IdleKeeper
 from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.link import Link
 from devsync.daemon.observed import Observed
@@ -55,10 +57,18 @@ class People:
 
 class Rig:
     def __init__(
-        self, *, obey: bool = True, after: float | None = AFTER, modes: dict[str, str] | None = None
+        self,
+        *,
+        obey: bool = True,
+        after: float | None = AFTER,
+        modes: dict[str, str] | None = None,
+        end_of_day: EndOfDay | None = None,
+        quiet: tuple[float, float] | None = None,
     ) -> None:
         self.clock, self.board, self.people = HandWoundClock(), Board(), People()
-        self.saved: list[datetime | None] = []
+        self.saved: list[Kept] = []
+        self.whispered: list[str] = []
+        self.noted: list[str] = []
         self.observed = Observed(self.clock, Thresholds())
         self.activities = Activities(self.clock, None, self.saved.append)
         self.machine = MemoryMachine(Power.RUNNING)
@@ -72,17 +82,24 @@ class Rig:
             obey=obey,
             activities=self.activities,
             link=self.link,
-            inbox=self.inbox,
             board=self.board,
             clock=self.clock,
-            notifier=self.people,
+            farewell=Farewell(
+                inbox=self.inbox,
+                clock=self.clock,
+                notifier=self.people,
+                whisper=self.whispered.append,
+                quiet=quiet,
+            ),
             observed=None if modes is None else self.observed,
             modes=modes,
+            end_of_day=end_of_day,
+            note=lambda signals: self.noted.extend(one.name for one in signals if one.active),
         )
 
     def saw(self, **levels: float) -> None:
         """The machine was seen just now: percent of use, and nothing else."""
-        rest = [Observation(name, levels.get(name, 0.0), f"{levels.get(name, 0)}") for name in PROBED]
+        rest = [Observation(name, levels.get(name, 0.0), f"{levels.get(name, 'none')}") for name in PROBED]
         self.observed.take([Sample(self.clock.monotonic(), tuple(rest))])
 
     def connected(self) -> None:
@@ -130,7 +147,8 @@ def test_quiet_long_enough_warns_flushes_and_deallocates(rig: Rig) -> None:
     shown = rig.look(1)
     assert shown.warned
     assert (shown.verdict["verdict"], shown.verdict["deallocate_at"]) == ("idle", "2026-01-01T00:50:00Z")
-    assert ["deallocated in 300 s" in text for text in rig.people.told] == [True]
+    assert ["it ends in 5 min (devsync keepalive 2h" in text for text in rig.people.told] == [True]
+    assert rig.whispered == rig.people.told, "in the terminals, too"
     rig.look(WARN - 1)
     assert rig.machine.commands == []
     shown = rig.look(1)
@@ -374,3 +392,196 @@ def test_it_looks_when_the_bell_rings_and_ends_when_told(rig: Rig) -> None:
     rig.keeper.interrupt()
     thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+# ---------------------------------------------------------------- what is told, and when
+
+
+def test_what_is_told_is_logged_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """The notifier logs what it shows; the keeper leaves that to it."""
+    rig.warned()
+    assert not [record for record in caplog.records if "it ends in" in record.getMessage()]
+
+
+def test_in_quiet_hours_nobody_is_disturbed(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(quiet=(0.0, 86399.0))
+    rig.warned()
+    assert (rig.people.told, rig.whispered) == ([], [])
+    assert "it ends in 5 min" in caplog.text
+    rig.machine.fail("deallocate", DevsyncError("a lock forbids it"), times=9)
+    rig.clock.advance(WARN)
+    thread = rig.looking()
+    until(lambda: rig.shouts == 1)
+    rig.stop.set()
+    rig.keeper.interrupt()
+    thread.join(PATIENCE)
+
+
+def test_what_ends_and_what_stays_there_is_named() -> None:
+    rig = Rig(modes={})
+    quiet_until_the_end(rig)
+    rig.observed.take(
+        [Sample(rig.clock.monotonic(), (Observation("jupyter-kernels", 0.0, "0 busy of 1 kernel: a.ipynb"),))]
+    )
+    rig.inbox.answer = lambda reply: reply.set_result(Synchronised(("both.py",), {"big.bin": "held back"}))
+    rig.look()
+    assert rig.machine.commands == ["flush", "deallocate"]
+    last = rig.board.read().idle.last
+    assert last["ended"] == ["jupyter-kernels: 0 busy of 1 kernel: a.ipynb"]
+    assert last["left"] == {"both.py": "a conflict is open", "big.bin": "held back"}
+    assert "only on its disk: big.bin, both.py" in rig.people.told[-1]
+
+
+# ---------------------------------------------------------------- a computer that sleeps
+
+
+def test_a_computer_that_wakes_up_begins_with_a_look(rig: Rig) -> None:
+    """It sleeps through the end of the warning. The machine may have worked all night."""
+    rig.warned()
+    rig.look(WARN - 1)
+    rig.clock.sleep(9 * 3600)
+    assert not rig.look(1).warned
+    assert rig.look(AFTER - 1).verdict["verdict"] == "busy", "the time of quiet begins anew"
+    assert rig.machine.commands == []
+    assert rig.look(1).warned
+    rig.look(WARN)
+    assert rig.machine.commands == ["flush", "deallocate"]
+
+
+def test_a_sleep_through_the_end_of_the_day_is_no_end(rig: Rig) -> None:
+    rig = Rig(end_of_day=at(3600.0))
+    rig.look()
+    rig.clock.sleep(2 * 3600)
+    assert not rig.look(30).warned
+
+
+# ---------------------------------------------------------------- the end of the day
+
+
+def at(seconds: float, *, waits: bool = True) -> EndOfDay:
+    """So long after the clock of the tests began, by the time of day here."""
+    midnight = time_of_day(HandWoundClock().now())
+    return EndOfDay((midnight + seconds) % 86400, waits)
+
+
+def test_the_day_ends_for_who_is_there_after_a_warning() -> None:
+    rig = Rig(end_of_day=at(3600.0))
+    rig.look()
+    for _ in range(119):
+        rig.activities.seen("local-edits")
+        assert not rig.look(30).warned
+    rig.activities.seen("local-edits")
+    assert rig.look(31).warned
+    assert "the end of the day; it ends in 5 min" in rig.people.told[0]
+    rig.activities.seen("local-edits")
+    rig.look(WARN)
+    assert rig.machine.commands == ["flush", "deallocate"]
+    rig.link.wake()
+    rig.connected()
+    assert not rig.look(60).warned, "who works on in the evening may"
+
+
+def test_a_keepalive_puts_the_end_of_the_day_off() -> None:
+    rig = Rig(end_of_day=at(3600.0))
+    rig.look()
+    assert rig.look(3600.0).warned
+    rig.activities.keep_until(rig.clock.now() + timedelta(hours=1))
+    assert not rig.look(WARN).warned
+    rig.activities.seen("local-edits")
+    assert rig.look(3600.0).warned
+    assert rig.machine.commands == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_runs_is_awaited_unless_told_otherwise(waits: bool) -> None:
+    rig = Rig(end_of_day=at(3600.0, waits=waits))
+    rig.activities.detached(1)
+    rig.activities.jobs({"0a1b2c3d": "training"})
+    rig.look()
+    assert rig.look(3600.0).warned is not waits
+    rig.look(WARN)
+    if waits:
+        assert rig.machine.commands == []
+        rig.activities.detached(0)
+        rig.activities.jobs({})
+        assert rig.look(30).warned
+        rig.look(WARN)
+    assert rig.machine.commands == ["flush", "deallocate"]
+    assert rig.board.read().idle.last["ended"] == ([] if waits else ["job training"])
+
+
+# ---------------------------------------------------------------- then deallocate
+
+
+def test_released_it_goes_at_once(rig: Rig) -> None:
+    rig.look()
+    rig.activities.seen("jobs")
+    done = rig.keeper.release()
+    rig.look(1)
+    assert rig.machine.commands == ["flush", "deallocate"]
+    assert done.result(0) == ""
+
+
+def test_released_it_stays_for_what_works() -> None:
+    rig = Rig(modes={})
+    rig.saw(cpu=99)
+    rig.look()
+    done = rig.keeper.release()
+    thread = rig.looking()
+    while not done.done():
+        rig.saw(cpu=99)
+        rig.later(SETTLES / 4)
+    thread.join(PATIENCE)
+    assert done.result(0) == "cpu: 99"
+    assert rig.machine.commands == []
+
+
+def test_released_what_the_command_leaves_behind_is_waited_for() -> None:
+    rig = Rig(modes={})
+    rig.saw(cpu=99)
+    rig.look()
+    done = rig.keeper.release()
+    thread = rig.looking()
+    until(rig.observed.hurried)
+    rig.saw(cpu=99)
+    until(rig.observed.hurried)
+    while not done.done():
+        rig.saw()
+        rig.later(1.0)
+    thread.join(PATIENCE)
+    assert done.result(0) == ""
+    assert rig.machine.commands == ["flush", "deallocate"]
+
+
+def test_who_waits_for_a_release_is_told_why_not(rig: Rig) -> None:
+    rig.look()
+    away = rig.keeper.release()
+    rig.board.post(link=replace(rig.board.read().link, state="connecting"))
+    rig.look()
+    assert away.result(0) == "the machine is out of reach"
+    rig.stop.set()
+    stopped = rig.keeper.release()
+    rig.keeper.run(rig.stop)
+    with pytest.raises(Unavailable):
+        stopped.result(0)
+    host = Rig(obey=False)
+    plain = host.keeper.release()
+    host.look()
+    assert plain.result(0) == "its power is not devsync's to switch"
+
+
+# ---------------------------------------------------------------- kept for a job
+
+
+def test_a_machine_is_kept_until_a_job_has_ended(rig: Rig) -> None:
+    rig.activities.jobs({"0a1b2c3d": "training"})
+    rig.activities.keep_until("0a1b2c3d")
+    assert rig.saved == ["0a1b2c3d"]
+    assert rig.look().verdict["reason"] == "keepalive: until job 0a1b2c3d has ended"
+    rig.activities.jobs(None)
+    rig.activities.jobs({})
+    assert rig.activities.kept_for() == "0a1b2c3d", "that list may be older than the wish"
+    rig.activities.jobs({})
+    assert rig.activities.kept_for() is None
+    assert rig.saved == ["0a1b2c3d", None]
+    assert not rig.look().warned

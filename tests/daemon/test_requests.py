@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,11 +15,11 @@ import pytest
 
 from devsync.core.jobs import Order
 from devsync.daemon import supervisor as pauses
+from devsync.daemon.activities import Activities, Kept
 from devsync.daemon.board import Board, Facts, IdleFacts, LinkFacts, SyncFacts
 from devsync.daemon.client import Client, Refused
 from devsync.daemon.control import Control
 from devsync.daemon.engine import Permission
-from devsync.daemon.idle import Activities
 from devsync.daemon.inbox import Inbox, Synchronised
 from devsync.daemon.jobs import JobKeeper
 from devsync.daemon.link import Link
@@ -103,7 +104,8 @@ class Daemon:
         self.supervisor, self.inbox = Supervisor(self.board), Answering()
         self.machine = MemoryMachine(Power.RUNNING)
         self.link = Link(self.machine, lambda address: FakeConnection(), self.board, self.clock)
-        self.saved: list[datetime | None] = []
+        self.saved: list[Kept] = []
+        self.released: Future[str] = Future()
         self.accepted: list[str] = []
         self.activities = Activities(self.clock, None, self.saved.append)
         self.command = FakeCommand()
@@ -131,6 +133,8 @@ class Daemon:
             records=self.records,
             clock=self.clock,
             origin=lambda: {"commit": "c0ffee", "branch": "main", "difference": None},
+            release=lambda: self.released,
+            past=lambda within, replay: {"within": within, "replay": replay},
         )
         self.supervisor.add(Control(self.path, handlers(parts), self.supervisor.spawn))
         self.supervisor.add(self.link, reports=True)
@@ -234,7 +238,24 @@ def test_idle_of_a_machine_that_nothing_is_known_of(daemon: Daemon) -> None:
     with daemon.client() as client:
         assert client.call("idle")["verdict"] == "busy"
         daemon.board.post(idle=IdleFacts(verdict={"verdict": "idle", "signals": []}))
-        assert client.call("idle") == {"verdict": "idle", "signals": []}
+        assert client.call("idle") == {"verdict": "idle", "signals": [], "last": None}
+
+
+def test_idle_of_a_machine_that_was_let_go(daemon: Daemon) -> None:
+    last = {"at": "2026-01-31T12:00:00Z", "reason": "quiet", "ended": ["job 1"], "left": {}}
+    with daemon.client() as client:
+        daemon.board.post(idle=IdleFacts(last=last))
+        assert client.call("idle")["last"] is None, "it may be back"
+        daemon.link.deallocate(threading.Event())
+        assert client.call("idle")["last"] == last
+
+
+def test_the_past_is_asked_for_a_week_at_most(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        assert client.call("past", within=1e9, replay={"cpu": 30.0}) == {
+            "within": 604800.0,
+            "replay": {"cpu": 30.0},
+        }
 
 
 # ------------------------------------------------------------ acting

@@ -167,6 +167,23 @@ def test_results_that_do_not_come_here_do_not_hide_the_status(daemon: Daemon) ->
     assert answer == {"result": {"status": 7, "unsettled": {".": "60 of 100 files would be deleted"}}}
 
 
+@pytest.mark.parametrize("why", ["", "cpu: 99 %"])
+def test_then_the_machine_is_let_go_unless_something_else_works(daemon: Daemon, why: str) -> None:
+    daemon.released.set_result(why)
+    daemon.command.end_of_input()
+    with daemon.client() as client:
+        answer = Run(client, then_deallocate=True).end()
+    assert answer == {"result": {"status": 7, "unsettled": {}, "stays": why}}
+
+
+def test_a_machine_that_cannot_be_let_go_does_not_hide_the_status(daemon: Daemon) -> None:
+    daemon.released.set_exception(DevsyncError("still billed"))
+    daemon.command.end_of_input()
+    with daemon.client() as client:
+        answer = Run(client, then_deallocate=True).end()
+    assert answer["result"] == {"status": 7, "unsettled": {}, "stays": "still billed"}
+
+
 def test_without_barriers_it_starts_at_once(daemon: Daemon) -> None:
     daemon.command.end_of_input()
     with daemon.client() as client:

@@ -11,15 +11,21 @@ class HandWoundClock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seconds = 0.0
+        self._seconds = self._asleep = 0.0
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass."""
         with self._lock:
             self._seconds += seconds
 
+    def sleep(self, seconds: float) -> None:
+        """The computer sleeps: only the time of day goes on."""
+        with self._lock:
+            self._asleep += seconds
+
     def now(self) -> datetime:
-        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.monotonic())
+        with self._lock:
+            return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self._seconds + self._asleep)
 
     def monotonic(self) -> float:
         with self._lock:
