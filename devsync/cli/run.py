@@ -134,9 +134,6 @@ def converse(
     if answer.get("stays") is not None:
         stays = answer["stays"]
         output.note(f"the machine stays: {stays}" if stays else "the machine is deallocated")
-    if answer.get("stays") is not None:
-        stays = answer["stays"]
-        output.note(f"the machine stays: {stays}" if stays else "the machine is deallocated")
     status: int = answer["status"]
     return status
 

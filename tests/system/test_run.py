@@ -116,8 +116,8 @@ def line(process: subprocess.Popen[bytes]) -> bytes:
 def test_a_program_that_ignores_sigterm_goes_on_until_it_ends_by_itself(started: Project) -> None:
     with begin(started, "sh", "-c", IGNORES_TERM) as process:
         assert line(process) == b"up\n"
-        process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGTERM)
+        for _ in range(20):  # one may come while the one before is being passed on
+            process.send_signal(signal.SIGTERM)
         (started.root / "stop").touch()
         assert line(process) == b"down\n"
         assert process.wait(30) == 6
