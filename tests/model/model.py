@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from devsync.core.reconcile import Mode
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import LOCAL, REMOTE, Engine, Permission
+from devsync.daemon.merging import Merging
 from devsync.ports import Unavailable
 from tests.contract.replicas import Memory as MemorySide
 from tests.model.effects import Dead, Effects, Ledger, Stepped
@@ -26,6 +27,7 @@ class Parts:
     engine: type[Engine] = Engine
     replica: type[Stepped] = Stepped
     ledger: type[Ledger] = Ledger
+    merging: Callable[[World], Merging] | None = None
 
 
 REFERENCE = Parts()
@@ -47,6 +49,7 @@ class Model:
     ) -> None:
         self.world, self.effects, self._renew, self._parts = world, effects, renew, parts
         self.ledger = parts.ledger(effects)
+        self._merging = parts.merging(world) if parts.merging else None
         self.now = 0.0
         self._engine: Engine | None = None
 
@@ -65,6 +68,7 @@ class Model:
                 explain=tuple,
                 meter=NoMeter(),
                 clock=lambda: self.now,
+                merging=self._merging,
             )
             self._engine.identify(Permission())
         return self._engine
@@ -79,6 +83,9 @@ class Model:
         """Remember what both sides hold at `paths`, as if it had been synchronised long ago."""
         found = self.world.sides[LOCAL].replica.scan(list(paths)).leaves
         self.ledger.settle([(path, found.get(path)) for path in paths])
+        if self._merging is not None:
+            self._merging.tidy(self.engine.ancestor.leaves)
+            self._merging.keep()
 
     def cycle(self, local: Hints = None, remote: Hints = None) -> Hints:
         """One cycle; the paths to look at next, none of them if it was the engine's last."""

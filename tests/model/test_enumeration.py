@@ -6,13 +6,14 @@ One path, and one that is now a file and now a folder. What is counted is runs f
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
 
 from devsync.daemon.engine import LOCAL, REMOTE
 from tests.model.effects import REFUSABLE, crash, cut, full
+from tests.model.mixing import mixing
 from tests.model.model import REFERENCE, Hints, Model, Parts, in_memory
 from tests.model.mutants import MUTANTS, Mutant
 from tests.model.world import SIDES, Violation
@@ -107,7 +108,9 @@ def beginnings() -> Iterator[Case]:
             yield Case(True, local, remote, hinted)
 
 
-def interleavings(parts: Parts = REFERENCE, *, equal_sizes: bool = False) -> Iterator[Case]:
+def interleavings(
+    parts: Parts = REFERENCE, *, equal_sizes: bool = False, begun: Iterable[Case] = ()
+) -> Iterator[Case]:
     """Plays every case and names it after that. A Violation has the case as a note."""
 
     def played(case: Case) -> list[str]:
@@ -117,7 +120,7 @@ def interleavings(parts: Parts = REFERENCE, *, equal_sizes: bool = False) -> Ite
             violation.add_note(str(case))
             raise
 
-    for beginning in beginnings():
+    for beginning in begun or beginnings():
         hooks = range(len(played(beginning)))
         yield beginning
         active = {
@@ -150,6 +153,12 @@ def interleavings(parts: Parts = REFERENCE, *, equal_sizes: bool = False) -> Ite
 def test_no_interleaving_loses_anything() -> None:
     count = sum(1 for _ in interleavings())
     assert count > 20_000
+
+
+def test_no_interleaving_with_a_merge_loses_anything() -> None:
+    begun = [Case(True, write, write, hinted=False)]
+    count = sum(1 for _ in interleavings(Parts(merging=mixing), begun=begun))
+    assert count > 2_000
 
 
 # Each was a fault of the product once, found here.

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from devsync.core.snapshot import RelPath
 from tests.model.disk import Pair
 from tests.model.effects import crash, cut
-from tests.model.model import Hints, Model, in_memory
+from tests.model.mixing import mixing
+from tests.model.model import Hints, Model, Parts, in_memory
 from tests.model.world import SIDES
 
 # A name that is a file here and a folder there; one that sorts between the two; a deep one.
@@ -156,6 +157,14 @@ def run(machine: type[Machine], runs: int, steps: int) -> None:
 
 def test_random_runs_in_memory() -> None:
     run(Machine, 2_000, 10)
+
+
+def test_random_runs_with_merges() -> None:
+    class Merging(Machine):
+        def make(self) -> Model:
+            return in_memory(Parts(merging=mixing))
+
+    run(Merging, 500, 10)
 
 
 @pytest.mark.timeout(120)

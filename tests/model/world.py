@@ -80,6 +80,8 @@ class World:
         self._past: dict[RelPath, set[Value]] = {}  # every base since the last quiet
         self._agreed: dict[RelPath, Value] = {}
         self._known: dict[RelPath, set[Value]] = {}
+        self.mixed: dict[bytes, tuple[bytes, bytes]] = {}
+        """What merges have made, of what; whoever merges in this world says so here."""
         self._numbers = itertools.count(1)
         self._equal_sizes = equal_sizes
         self._outside = outside
@@ -197,7 +199,7 @@ class World:
         return tree
 
     def _judge(self, side: str, path: RelPath, before: Value, now: Value) -> None:
-        if now is not None and content(now) not in self._known.get(path, ()):
+        if now is not None and not {content(now), *self._parts(now)} & self._known.get(path, set()):
             raise Violation(f"invented: {path} on the {side} side shows {now!r:.60}")
         bases = self._bases(path)
         self._past.setdefault(path, set()).update(bases)
@@ -211,9 +213,20 @@ class World:
             raise Violation(f"cause: {path} on the {side} side became {now!r:.60}, and nobody asked for it")
         if now is None and path not in theirs.deleted:
             raise Violation(f"cause: {path} went from the {side} side, and nobody deleted it")
-        kept = content(mine.meant.get(path)) in {content(now), *map(content, bases)}  # his bit was merged
+        # His bit was merged, or his content.
+        kept = content(mine.meant.get(path)) in {content(now), *map(content, bases), *self._parts(now)}
         if path in mine.meant and (before in bases or (kept and now is not None)):
             mine.meant[path] = now  # what he had done was known when this came
+
+    def _parts(self, value: Value) -> set[Value]:
+        """What a merge has made this of, if one has."""
+        parts: set[Value] = set()
+        left = [content(value)]
+        while left:
+            found = [part for each in left if isinstance(each, bytes) for part in self.mixed.get(each, ())]
+            parts.update(found)
+            left = list(found)
+        return parts
 
     def _nothing_lost(self) -> None:
         visible = {content(value) for tree in self.shown.values() for value in tree.values()}
