@@ -55,7 +55,7 @@ def main() -> int:
 def merge(three: Sequence[Notebook]) -> Notebook | None:
     """What base, local and remote make together; None if they do not go together. They are used up."""
     minor = max(int(one.get("nbformat_minor", 0)) for one in three)
-    _name_cells(three)
+    ids = _name_cells(three)
     runs = [_take_runs(one) for one in three]
     for one in three:
         one["nbformat_minor"] = minor
@@ -65,8 +65,9 @@ def merge(three: Sequence[Notebook]) -> Notebook | None:
     for cell in merged["cells"]:
         _give_run(cell, later(*(run.get(cell["id"]) for run in runs)))
         cell["source"] = cell["source"].splitlines(keepends=True)
-        if minor < WITH_IDS:
-            del cell["id"]
+        name = cell.pop("id")
+        if minor >= WITH_IDS:
+            cell["id"] = ids.pop(name, name)
     merged["metadata"].update(later(*(run[""] for run in runs)))
     return merged
 
@@ -111,17 +112,24 @@ def _read(path: Path) -> Notebook:
 # ---------------------------------------------------------------- which cells are the same
 
 
-def _name_cells(three: Sequence[Notebook]) -> None:
-    """Make `id` tell which cells are the same, also where they have none, or the same one twice."""
+def _name_cells(three: Sequence[Notebook]) -> dict[str, str]:
+    """Make `id` tell which cells are the same, also where they have none, or the same one twice.
+
+    The ids for which other names stand then, by these names.
+    """
     ids = [[cell.get("id") for cell in one["cells"]] for one in three]
     if all(len({*names}) == len(names) and all(names) for names in ids):
-        return
+        return {}
     base, *others = ([(cell.get("cell_type"), cell["source"]) for cell in one["cells"]] for one in three)
     names = [[f"base-{number}" for number in range(len(base))]]
     names += [_names_after(names[0], base, other, prefix) for other, prefix in zip(others, "lr", strict=True)]
+    stood: dict[str, str] = {}
     for one, called in zip(three, names, strict=True):
         for cell, name in zip(one["cells"], called, strict=True):
+            if cell.get("id") and cell["id"] not in stood.values():
+                stood[name] = cell["id"]
             cell["id"] = name
+    return stood
 
 
 def _names_after(names: list[str], base: list[Any], other: list[Any], prefix: str) -> list[str]:
