@@ -136,9 +136,8 @@ class _Past:
     def _wake(self, signals: Sequence[Signal], at: float) -> None:
         """A machine that is let go is wanted again as soon as there is work."""
         stop = self.stops[-1]
-        work = [
-            one for one in signals if one.counts and (one.active or one.error or (one.last or 0.0) > stop.at)
-        ]
+        counted = [one for one in signals if one.counts]
+        work = [one for one in counted if one.active or one.error or _after(one.last, stop.at)]
         if work:
             self.stops[-1] = Stop(stop.at, stop.quiet_since, stop.reason, at)
             self._off, self._started = False, at
@@ -161,6 +160,10 @@ class _Past:
             for name, track in self._tracks.items()
             if now - track.at <= HOLE
         ]
+
+
+def _after(last: float | None, moment: float) -> bool:
+    return last is not None and last > moment
 
 
 def _last(signals: Sequence[Signal], quiet: float, due: float) -> str:
