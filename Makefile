@@ -12,7 +12,7 @@ help:  ## this list
 demo: install  ## the whole job against an embedded machine, no account needed
 	@$(BIN)/devsync demo
 
-test: packages $(VENV)/dev  ## every test, against a real sshd (installs openssh-server, rsync)
+test: packages $(VENV)/dev  ## every test, against a real sshd and browser (installs openssh-server, rsync, chromium)
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/dev  ## style and types

@@ -166,6 +166,15 @@ class RunConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class JupyterConfig:
+    """[jupyter]"""
+
+    command: str | None = setting(
+        schema.TEXT, None, "what starts Jupyter there; by default what is found", example="jupyter lab"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class TrashConfig:
     """[trash]: seconds and bytes"""
 
@@ -204,6 +213,7 @@ class Config:
     ssh: SshConfig
     sync: SyncConfig
     run: RunConfig
+    jupyter: JupyterConfig
     trash: TrashConfig
     tunnels: tuple[TunnelConfig, ...]
     idle: IdleConfig
@@ -217,6 +227,7 @@ TABLES: Mapping[str, type] = {
     "ssh": SshConfig,
     "sync": SyncConfig,
     "run": RunConfig,
+    "jupyter": JupyterConfig,
     "trash": TrashConfig,
     "tunnel": TunnelConfig,
     "idle": IdleConfig,
@@ -275,6 +286,7 @@ def load(root: Path, *, environ: Mapping[str, str], given: Mapping[str, object] 
         ssh=_ssh(settings, root, environ),
         sync=settings.record(SyncConfig, "sync", path=f"~/work/{name}"),
         run=settings.record(RunConfig, "run"),
+        jupyter=settings.record(JupyterConfig, "jupyter"),
         trash=settings.record(TrashConfig, "trash"),
         tunnels=_tunnels(settings),
         idle=settings.record(

@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "ssh": {"core", "ports"},
     "machine": {"core", "ports"},
     "merge": {"core", "ports"},
-    "work": {"core", "ports"},
+    "work": {"core", "ports", "probe"},
     "daemon": {"core", "ports"},
     "store": {"core", "ports"},
     "settings": {"core", "ports"},
@@ -200,6 +200,7 @@ LISTS = {
     "devsync.replica.remote_probe": "PROBING",
     "devsync.replica.remote_questions": "TELLING",
     "devsync.work.jobs": "TRAVELLING",
+    "devsync.work.jupyter": "TRAVELLING",
     "devsync.work.notebook": "TRAVELLING",
 }
 """Where the modules are named that travel: to every helper, to the one that probes, to the one for jobs;

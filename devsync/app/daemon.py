@@ -15,11 +15,12 @@ from pathlib import Path
 
 from devsync import __version__
 from devsync.app.idle import Idle
-from devsync.app.jobs import open_jobs, open_records, surroundings
+from devsync.app.jobs import open_jobs, open_jupyter, open_records, surroundings
 from devsync.app.machine import open_machine
 from devsync.app.merging import open_merging
 from devsync.app.notifier import DesktopNotifier
 from devsync.app.sides import Connector, LocalSide, arrivals, claimant, guard, open_remote, unnoticed
+from devsync.app.tunnels import Tunnels
 from devsync.config import Config
 from devsync.core.ignore import Rules
 from devsync.core.jobs import Order
@@ -147,10 +148,8 @@ class _Daemon:
             records=self._records,
             notifier=self._notifier,
         )
-        self._tunnels = [
-            Tunnel(one.local, one.remote, self._link.connection, self._supervisor.spawn)
-            for one in config.tunnels
-        ]
+        supervisor = self._supervisor
+        self._tunnels = Tunnels(config.tunnels, self._link.connection, supervisor.spawn, supervisor.stopping)
         root = config.root
         outside = ProjectRules(root, config.sync.ignore).fingerprint
         self._watch = Watcher(root, self._inbox.local, outside=outside)
@@ -192,8 +191,7 @@ class _Daemon:
         )
         self._supervisor.add(self._control)
         self._supervisor.add(self._link, reports=True)
-        for tunnel in self._tunnels:
-            self._supervisor.add(tunnel)
+        self._tunnels.start(self._supervisor.add)
         self._supervisor.add(watch)
         self._supervisor.add(sync, reports=True)
         self._supervisor.add(remote_watch)
@@ -231,7 +229,9 @@ class _Daemon:
                 since=self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
                 provider=self._machine.provider,
             ),
-            tunnels=lambda: [_tunnel_as_json(tunnel) for tunnel in self._tunnels],
+            tunnels=self._tunnels.to_json,
+            open_tunnel=self._tunnels.to,
+            open_jupyter=lambda connection: open_jupyter(self._config, connection),
             watching=lambda: {
                 "local": self._watch.degraded or None,
                 "machine": self._remote_watch.watching or None,

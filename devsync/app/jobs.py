@@ -9,6 +9,7 @@ from devsync.config import Config
 from devsync.core.jobs import merge
 from devsync.ports import Connection
 from devsync.replica.luggage import command_line, start_helper
+from devsync.work import jupyter
 from devsync.work.command import Surroundings
 from devsync.work.jobs import VERBS, Jobs
 from devsync.work.records import Records
@@ -23,6 +24,13 @@ def open_jobs(config: Config, connection: Connection) -> Jobs:
     """A helper for jobs. Raises Unavailable; DevsyncError if the machine cannot run one."""
     channel = start_helper(connection.exec(command_line()), VERBS)
     return Jobs(channel.call, channel.close, surroundings(config))
+
+
+def open_jupyter(config: Config, connection: Connection) -> jupyter.JupyterDesk:
+    """A helper for what is asked about Jupyter, which lives for one request. Raises as `open_jobs` does."""
+    channel = start_helper(connection.exec(command_line()), jupyter.VERBS)
+    around, command = surroundings(config), config.jupyter.command
+    return jupyter.JupyterDesk(channel.call, channel.close, connection, around, command)
 
 
 def open_records(state: Path) -> Records:

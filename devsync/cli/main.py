@@ -54,6 +54,11 @@ COMMANDS: Mapping[str, Entry] = {
     "run": Entry("devsync.cli.run", "run", "Run COMMAND in the project's folder on the machine."),
     "notebook": Entry("devsync.cli.notebook", "notebook", "Execute notebooks on the machine."),
     "env": Entry("devsync.cli.env", "env", "The project's environment on the machine."),
+    "jupyter": Entry(
+        "devsync.cli.jupyter",
+        "jupyter",
+        "Jupyter on the machine, in the browser here: found if it runs, else started.",
+    ),
     "jobs": Entry(
         "devsync.cli.jobs", "jobs", "The jobs on the machine: which run, which have ended, and how."
     ),

@@ -110,5 +110,5 @@ def _library(name: str, said: str, *, with_gpu: bool) -> Check:
 def _jupyter(found: Facts) -> Check:
     if found.get("jupyter"):
         return Check("jupyter", OK, found["jupyter"])
-    hint = "if you want it: devsync run -- python3 -m pip install --user jupyterlab"
+    hint = "if you want it: devsync jupyter says how to install it, and offers to"
     return Check("jupyter", WARNING, "the login environment there has no jupyter", hint)

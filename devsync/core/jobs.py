@@ -25,6 +25,7 @@ class Order:
     """What is to run: the words as they were typed, variables besides those of the login, a name for it.
 
     `shown` is what people are told of it, where the words are devsync's own. `bare`: without the setup.
+    `service`: it waits for work and is none itself.
     """
 
     words: Sequence[str]
@@ -32,6 +33,7 @@ class Order:
     name: str | None = None
     shown: Sequence[str] | None = None
     bare: bool = False
+    service: bool = False
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Job:
     """A command that was run. Times are seconds since 1970; `seconds` is how long it ran, or has run.
 
     `env` names the variables that were given, never their values. `origin` is the state of the project:
-    commit, branch, and the digest of what was not committed.
+    commit, branch, and the digest of what was not committed. A `service` that runs keeps no machine busy.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Job:
     seconds: float | None = None
     env: tuple[str, ...] = ()
     origin: Mapping[str, str | None] = field(default_factory=dict)
+    service: bool = False
 
     @property
     def over(self) -> bool:
@@ -90,6 +93,7 @@ def job_from_json(value: object) -> Job:
         seconds=_or_none((int, float), value, "seconds"),
         env=_texts(value.get("env")),
         origin=_origin(value.get("origin")),
+        service=value.get("service") is True,
     )
     if not ID.fullmatch(job.id) or job.state not in STATES or (job.name and not NAME.fullmatch(job.name)):
         raise ValueError("no job")
@@ -133,9 +137,7 @@ def find(jobs: Iterable[Job], word: str) -> Job | list[Job] | None:
     return begun[0] if len(begun) == 1 else begun or None
 
 
-def merge(
-    there: Collection[Job] | None, recorded: Iterable[Job], carried: Collection[str] = ()
-) -> list[Job]:
+def merge(there: Collection[Job] | None, recorded: Iterable[Job], carried: Collection[str] = ()) -> list[Job]:
     """Every job once, the newest last: as the machine tells it, else as it was recorded here.
 
     `there` is None while the machine is out of reach: a recorded job that has not ended may then run or not.

@@ -67,6 +67,7 @@ class JobKeeper:
         self._link, self._open_desk, self._board = link, open_desk, board
         self._activities, self._records, self._notifier = activities, records, notifier
         self._desk: Desk | None = None
+        self._held: Connection | None = None  # what the desk is on
         self._why: DevsyncError = AWAY
         self._turn = threading.Lock()  # over the desk, while it is asked
         self._settled = threading.Event()  # whether the desk is open, or why not, is known
@@ -79,6 +80,7 @@ class JobKeeper:
     def ask(self, question: Callable[[Desk], T]) -> T:
         """What the machine answers. Raises Unavailable, or another DevsyncError that says what is missing."""
         if self._board.read().link.state == "connected":
+            self._leave_lost_desk()
             self._settled.wait(OPEN_WITHIN)
         with self._turn:
             if self._desk is None:
@@ -88,6 +90,13 @@ class JobKeeper:
             except Unavailable as error:
                 self._ring.set()  # the service shall notice now, not at its next look
                 raise AWAY from error
+
+    def _leave_lost_desk(self) -> None:
+        """The link may have been lost and be back before the service had a reason to look."""
+        with self._turn:
+            if self._desk is not None and self._link.connection(0.0) is not self._held:
+                self._settled.clear()
+                self._ring.set()
 
     def start(self, order: Order, origin: Mapping[str, str | None]) -> Job:
         """Start a job, and tell of its end."""
@@ -136,22 +145,23 @@ class JobKeeper:
     def _serve(self, connection: Connection, stop: threading.Event) -> None:
         desk = self._open_desk(connection)
         try:
-            self._desk, self._why = desk, AWAY
-            self._settled.set()
-            while not stop.is_set():
+            with self._turn:
+                self._desk, self._held, self._why = desk, connection, AWAY
+                self._settled.set()
+            while not stop.is_set() and self._link.connection(0.0) is connection:
                 with self._turn:
                     jobs = desk.list()
                 self._see(jobs)
-                self._rest(WHILE_RUNNING if any(job.state == "running" for job in jobs) else OTHERWISE)
+                self._rest(WHILE_RUNNING if _working(jobs) else OTHERWISE)
         finally:
-            self._desk = None
+            self._desk = self._held = None
             self._settled.clear()
             desk.close()
             self._see(None)
 
     def _see(self, jobs: Collection[Job] | None) -> None:
         """What runs now; None: nobody knows."""
-        running = None if jobs is None else sum(job.state == "running" for job in jobs)
+        running = None if jobs is None else _working(jobs)
         self._activities.detached(running)
         alive = [] if jobs is None else [job for job in jobs if job.state == "running"]
         self._activities.jobs(None if jobs is None else {job.id: job.name or job.id for job in alive})
@@ -168,3 +178,8 @@ class JobKeeper:
         self._notifier.notify(
             f"devsync: {job.name or job.id} {how}{after}", f"{' '.join(job.command)} (devsync logs {job.id})"
         )
+
+
+def _working(jobs: Collection[Job]) -> int:
+    """How many are at work: what a Jupyter server does, its kernels tell."""
+    return sum(job.state == "running" and not job.service for job in jobs)

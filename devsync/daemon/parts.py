@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from devsync.core.jobs import Order
+from devsync.core.jupyter import Kernel, Place, Server
 from devsync.daemon.activities import Activities
 from devsync.daemon.board import Board
 from devsync.daemon.inbox import Inbox
@@ -32,6 +33,16 @@ class RunningCommand(Protocol):
     def close(self) -> None: ...
 
 
+class JupyterDesk(Protocol):
+    """Where the machine is asked about Jupyter, as `work` opens it. Any method may raise Unavailable."""
+
+    def server(self) -> Server | None: ...
+    def kernels(self) -> list[Kernel] | None: ...
+    def place(self) -> Place: ...
+    def order(self, place: Place, port: int) -> Order: ...
+    def close(self) -> None: ...
+
+
 StartCommand = Callable[[Connection, Order, Terminal | None], RunningCommand]
 
 
@@ -46,6 +57,9 @@ class Parts:
     supervisor: Supervisor
     identity: Identity
     tunnels: Callable[[], list[Mapping[str, object]]]
+    open_tunnel: Callable[[int], int]
+    """The port here that leads to this one there, opened if there is none."""
+    open_jupyter: Callable[[Connection], JupyterDesk]
     start_command: StartCommand
     accept_host_key: Callable[[str], None]
     jobs: JobKeeper

@@ -11,6 +11,7 @@ from devsync.daemon.control import Handler, Session
 from devsync.daemon.engine import Permission
 from devsync.daemon.idle_requests import IdleRequests
 from devsync.daemon.job_requests import JobRequests
+from devsync.daemon.jupyter import JupyterRequests
 from devsync.daemon.parts import Parts
 from devsync.daemon.runs import Runs
 from devsync.daemon.status import as_json, state
@@ -28,6 +29,7 @@ def handlers(parts: Parts) -> dict[str, Handler]:
     """Every request by name."""
     requests = _Requests(parts)
     runs = Runs(parts, requests.barrier)
+    jobs = JobRequests(parts, runs.carried)
     return {
         "status": requests.status,
         "follow": requests.follow,
@@ -37,7 +39,8 @@ def handlers(parts: Parts) -> dict[str, Handler]:
         "stop": requests.stop,
         "run": runs.run,
         "detach": runs.detach,
-        **JobRequests(parts, runs.carried).handlers(),
+        **jobs.handlers(),
+        **JupyterRequests(parts, jobs).handlers(),
         **IdleRequests(parts, JobRequests(parts, runs.carried).find).handlers(),
         **{name: requests.task(name) for name in TASKS},
     }

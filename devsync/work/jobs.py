@@ -34,6 +34,7 @@ class Jobs:
             "name": order.name,
             "command": list(order.command),
             "env": sorted(order.env),
+            "service": order.service,
             "origin": dict(origin),
         }
         answer = self._ask(

@@ -80,6 +80,19 @@ def test_what_cannot_be_asked_counts_as_work(daemon: Daemon) -> None:
     assert [bool(one.error) for one in daemon.activities.signals() if one.name == "jobs"] == [True]
 
 
+def test_a_link_that_was_lost_and_is_back_is_not_away(daemon: Daemon) -> None:
+    daemon.supervisor.add(daemon.jobs)
+    until(lambda: daemon.board.read().jobs == 0)
+    first = daemon.link.connection(5.0)
+    assert first is not None
+    first.close()
+    until(lambda: daemon.link.connection(0.0) not in (None, first))
+    until(lambda: daemon.board.read().link.state == "connected")
+    opened = daemon.desk.opened
+    assert daemon.jobs.ask(lambda desk: desk.list()) == []
+    assert daemon.desk.opened == opened + 1, "by a desk on the new connection"
+
+
 def test_a_machine_that_cannot_do_it_has_none(daemon: Daemon) -> None:
     daemon.desk.refusal = DevsyncError("the machine has no Python 3", hint="install python3 there")
     daemon.supervisor.add(daemon.jobs)

@@ -32,6 +32,7 @@ from tests.daemon.rig import PATIENCE, until
 from tests.fakes.clock import HandWoundClock
 from tests.fakes.connection import FakeConnection
 from tests.fakes.jobs import FakeDesk, FakeNotifier, FakeRecords
+from tests.fakes.jupyter import FakeJupyter
 from tests.fakes.machine import MemoryMachine
 
 
@@ -111,6 +112,7 @@ class Daemon:
         self.command = FakeCommand()
         self.started: list[tuple[Order, Terminal | None]] = []
         self.desk, self.records, self.told = FakeDesk(), FakeRecords(), FakeNotifier()
+        self.jupyter = FakeJupyter()
         self.jobs = JobKeeper(
             link=self.link,
             open_desk=self.desk.open,
@@ -127,6 +129,8 @@ class Daemon:
             supervisor=self.supervisor,
             identity=Identity("my-model", "/home/me/my-model", 4711, "2026-11-22T12:00:00Z", "memory"),
             tunnels=lambda: [{"local": 8888, "remote": 8888, "state": "open", "bytes": 0}],
+            open_tunnel=lambda remote: remote + 1,
+            open_jupyter=self.jupyter.open,
             start_command=self.start_command,
             accept_host_key=self.accepted.append,
             jobs=self.jobs,

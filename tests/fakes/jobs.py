@@ -21,17 +21,20 @@ class FakeDesk:
         self.refusal: DevsyncError | None = None
         """Why it cannot be opened."""
         self.lost = False
+        self.opened = 0
 
     def open(self, connection: Connection) -> FakeDesk:
         """The desk, on a connection."""
         if self.refusal is not None:
             raise self.refusal
+        self.opened += 1
         return self
 
     def start(self, order: Order, origin: Mapping[str, str | None]) -> Job:
         self._reach()
         job = Job(f"{len(self.known):08x}", tuple(order.words), 1000.0 + len(self.known), origin=origin)
-        self.known[job.id] = replace(job, name=order.name, env=tuple(sorted(order.env)))
+        env = tuple(sorted(order.env))
+        self.known[job.id] = replace(job, name=order.name, env=env, service=order.service)
         self.logs[job.id] = b""
         return self.known[job.id]
 
