@@ -16,6 +16,7 @@ from devsync.core.quantity import show_duration
 from devsync.folders import expand, user_file
 from devsync.ports import Misuse
 from devsync.settings import schema
+from devsync.settings.failsafe import ALONE, FailsafeConfig
 from devsync.settings.file import Settings
 from devsync.settings.idle import IdleConfig, SignalsConfig
 from devsync.settings.schema import setting
@@ -193,17 +194,6 @@ class TunnelConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class FailsafeConfig:
-    """[failsafe]: seconds"""
-
-    lease: float | None = setting(
-        schema.DURATION_OR_OFF,
-        "3h",
-        "the cloud shall deallocate after such a silence of devsync's; not obeyed yet",
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """A project's settings. Times are seconds, shares are 0 to 1; None means never, off or not given."""
 
@@ -295,7 +285,7 @@ def load(root: Path, *, environ: Mapping[str, str], given: Mapping[str, object] 
             warn=_default_warning(settings),
             signals=settings.record(SignalsConfig, "idle", "signals"),
         ),
-        failsafe=settings.record(FailsafeConfig, "failsafe"),
+        failsafe=settings.record(FailsafeConfig, "failsafe", lease_alone=_lease_alone(settings)),
     )
 
 
@@ -350,6 +340,12 @@ def _default_warning(settings: Settings) -> float:
     """As the table says, but never longer than `after`."""
     usual, after = IdleConfig().warn, settings.get("idle", "after")
     return min(usual, after or usual)
+
+
+def _lease_alone(settings: Settings) -> float | None:
+    """With no watchdog only a running daemon pushes the lease, and a night is longer than the usual one."""
+    lease: float | None = settings.get("failsafe", "lease")
+    return lease if settings.given("failsafe", "lease") else ALONE
 
 
 def _machine(settings: Settings, root: Path, environ: Mapping[str, str]) -> MachineConfig:

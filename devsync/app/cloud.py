@@ -12,12 +12,21 @@ from pathlib import Path
 from devsync.app.machine import azure_settings
 from devsync.config import AzureConfig, Config
 from devsync.folders import expand
-from devsync.machine import azure_deploy, azure_destroy, azure_fleet, azure_network, azure_plan, azure_web
+from devsync.machine import (
+    azure_deploy,
+    azure_destroy,
+    azure_fleet,
+    azure_grant,
+    azure_network,
+    azure_plan,
+    azure_web,
+)
 from devsync.machine.azure_client import AzureClient
 from devsync.machine.azure_destroy import Inventory as Inventory  # noqa: PLC0414 - what is confirmed
 from devsync.machine.azure_errors import Trouble
 from devsync.machine.azure_fleet import Found as Found  # noqa: PLC0414 - what list_vms gives
 from devsync.machine.azure_operation import Pace
+from devsync.machine.lease import AzureLease
 from devsync.ports import Misuse, NeedsUser, Progress
 
 FIRST_SHUTDOWN = timedelta(hours=12)
@@ -160,9 +169,25 @@ def destroy(config: Config, confirm: Callable[[Inventory], bool], progress: Prog
         found = azure_destroy.inventory(client)
         if not confirm(found):
             return False
+        AzureLease(client).release()  # an auto-shutdown that was the user's is his again
         for line in azure_destroy.destroy(client, found, Pace(), progress):
             progress(line)
         return True
+
+
+# ---------------------------------------------------------------- what needs no laptop
+
+
+def grant(config: Config, progress: Progress) -> None:
+    """Let the machine deallocate itself and push its lease: the role, and first the schedule it is for."""
+    with _client(config) as client:
+        held = AzureLease(client, take=config.failsafe.schedule == "ours")
+        if config.failsafe.lease is not None:
+            progress("setting the auto-shutdown")
+            note = held.renew(FIRST_SHUTDOWN.total_seconds()).note
+            if note:
+                progress(note)
+        azure_grant.grant(client, held.id, progress)
 
 
 # ---------------------------------------------------------------- the way in

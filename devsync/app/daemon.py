@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from devsync import __version__
+from devsync.app.failsafe import Failsafe
 from devsync.app.idle import Idle
 from devsync.app.jobs import open_jobs, open_jupyter, open_records, surroundings
 from devsync.app.machine import open_machine
@@ -139,6 +140,9 @@ class _Daemon:
             execute=self._exec,
         )
         self._activities = self._idle.activities
+        self._failsafe = Failsafe(
+            config, self._board, self._clock, self._notifier, self._activities.keepalive
+        )
         self._records = open_records(state)
         self._jobs = JobKeeper(
             link=self._link,
@@ -196,7 +200,9 @@ class _Daemon:
         self._supervisor.add(sync, reports=True)
         self._supervisor.add(remote_watch)
         self._supervisor.add(self._jobs)
-        self._supervisor.add(RemoteProbe(self._exec, self._idle.observed, self._config.idle.check))
+        check, attend = self._config.idle.check, self._failsafe.attend
+        self._supervisor.add(RemoteProbe(self._exec, self._idle.observed, check, attend))
+        self._supervisor.add(self._failsafe.keeper)
         self._supervisor.add(self._idle.keeper)
         self._systemd.ready()
         self._supervisor.wait()

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 UNREACHABLE = 20.0
 """Seconds for which a first connection may fail before `start` gives up."""
 
+FAILSAFE = 5.0
+"""Seconds that the layers which need no laptop may take to say how they are."""
+
 
 @click.command()
 @click.option("--foreground", is_flag=True, help="Stay in this terminal, or under systemd.")
@@ -80,6 +83,7 @@ def start(
         except (DevsyncError, KeyboardInterrupt, click.Abort):  # Abort: Ctrl-C at the question
             _end(project)
             raise
+        status = _await_failsafe(client, status)
     _welcome(status)
 
 
@@ -93,6 +97,15 @@ def _await_let_in(config: Config, client: Client, timeout: float | None) -> dict
         if not offer_way_in(config, error):
             raise
     return _await_synchronised(client, timeout, 0)
+
+
+def _await_failsafe(client: Client, status: dict[str, Any]) -> dict[str, Any]:
+    """Wait a little until it is known what a closed laptop means: the status that says so."""
+    until = time.monotonic() + FAILSAFE
+    while not status["failsafe"]["settled"] and time.monotonic() < until:
+        time.sleep(0.1)
+        status = client.call("status")
+    return status
 
 
 def _end(project: Project) -> None:
@@ -215,6 +228,8 @@ def _welcome(status: dict[str, Any]) -> None:
             f" (port {tunnel['wanted']} is taken)" if tunnel["wanted"] not in (0, tunnel["local"]) else ""
         )
         output.note(f"http://localhost:{tunnel['local']} is port {tunnel['remote']} there{wanted}")
+    for line in status["failsafe"]["lines"]:
+        output.note(line)
     for path, problem in list(sync["problems"].items())[:5]:
         output.note(f"left alone: {path}: {problem}")
     if sync["conflicts"]:

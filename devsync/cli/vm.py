@@ -92,6 +92,16 @@ def resize(project: Project, *, size: str) -> None:
     output.note("next: devsync start")
 
 
+@vm.command()
+@pass_project
+def grant(project: Project) -> None:
+    """Let the VM deallocate itself when it is idle and you are away: gives its identity the right."""
+    from devsync.app.cloud import grant as grant_rights
+
+    grant_rights(project.config(), output.note)
+    output.note("done; it may take Azure some minutes, and devsync status tells when the watchdog works")
+
+
 @vm.command("list")
 @click.option("--subscription-id", metavar="ID", help="The subscription; by default the project's.")
 @json_option

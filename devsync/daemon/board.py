@@ -73,12 +73,26 @@ class IdleFacts:
 
 
 @dataclass(frozen=True)
+class FailsafeFacts:
+    """Who deallocates without us: until when the cloud waits, the watchdog ("on", or why not), and in lines.
+
+    `settled`: what can be known of them is.
+    """
+
+    lease_until: str | None = None
+    watchdog: str = "off"
+    lines: tuple[str, ...] = ()
+    settled: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything on the board at one moment."""
 
     sync: SyncFacts = SyncFacts()
     link: LinkFacts = LinkFacts()
     idle: IdleFacts = IdleFacts()
+    failsafe: FailsafeFacts = FailsafeFacts()
     runs: int = 0
     jobs: int | None = None
     """How many detached jobs run there; None while nobody knows."""
@@ -99,11 +113,22 @@ class Board:
             return self._facts
 
     def post(
-        self, *, sync: SyncFacts | None = None, link: LinkFacts | None = None, idle: IdleFacts | None = None
+        self,
+        *,
+        sync: SyncFacts | None = None,
+        link: LinkFacts | None = None,
+        idle: IdleFacts | None = None,
+        failsafe: FailsafeFacts | None = None,
     ) -> None:
         """Replace the facts of one group; each group has one service that posts it."""
         self._post(
-            lambda old: replace(old, sync=sync or old.sync, link=link or old.link, idle=idle or old.idle)
+            lambda old: replace(
+                old,
+                sync=sync or old.sync,
+                link=link or old.link,
+                idle=idle or old.idle,
+                failsafe=failsafe or old.failsafe,
+            )
         )
 
     def runs(self, difference: int) -> None:

@@ -87,6 +87,12 @@ def as_json(
             "keepalive_until": idle.keepalive_until,
             "failure": idle.failure,
         },
+        "failsafe": {
+            "lease_until": facts.failsafe.lease_until,
+            "watchdog": facts.failsafe.watchdog,
+            "lines": list(facts.failsafe.lines),
+            "settled": facts.failsafe.settled,
+        },
         "jobs": {"running": facts.runs + (facts.jobs or 0)},
         "troubles": {service: asdict(trouble) for service, trouble in facts.troubles.items()},
     }

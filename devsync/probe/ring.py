@@ -74,10 +74,15 @@ class Ring:
     def newer(self, boot: str, at: float) -> list[Record]:
         """What was written on this start of the machine after that moment of it."""
         size = self._size()
-        records = _parsed(self._bytes(max(0, size - TAIL)).splitlines())
-        if size > TAIL and (not records or records[0].boot != boot or records[0].at > at):
-            records = self.read()
-        return [record for record in records if record.boot == boot and record.at > at]
+        found: list[Record] = []
+        for line in reversed(self._bytes(max(0, size - TAIL)).splitlines()):
+            for record in _parsed([line]):
+                if record.boot != boot or record.at <= at:
+                    return found[::-1]  # all that comes before is older still
+                found.append(record)
+        if size > TAIL:
+            return [record for record in self.read() if record.boot == boot and record.at > at]
+        return found[::-1]
 
     def thin(self, wall: float) -> None:
         """Throw away what is too old, and most of what is no longer fresh."""

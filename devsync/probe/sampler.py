@@ -120,8 +120,13 @@ def folder(view: View) -> str:
     return os.path.join(state, "devsync-sampler")
 
 
-def ensure(view: View, version: str, *, hurry: bool = False) -> None:
-    """See that a sampler of this version runs, and looks soon if there is a `hurry`. Raises OSError."""
+def ensure(
+    view: View, version: str, *, hurry: bool = False, after: Callable[[], None] = lambda: None
+) -> None:
+    """See that a sampler of this version runs, and looks soon if there is a `hurry`. Raises OSError.
+
+    A new one calls `after` behind each of its looks.
+    """
     place = folder(view)
     os.makedirs(place, mode=0o700, exist_ok=True)
     running = _running(place)
@@ -129,7 +134,7 @@ def ensure(view: View, version: str, *, hurry: bool = False) -> None:
         _end(place, running)
         running = None
     if running is None:
-        _detach(lambda: _live(view, place, version))
+        _detach(lambda: _live(view, place, version, after))
     elif hurry:
         _signal(running, signal.SIGUSR1)
 
@@ -199,7 +204,7 @@ def _detach(body: Callable[[], None]) -> None:
         os._exit(0)  # never back into the helper that this was forked from
 
 
-def _live(view: View, place: str, version: str, after: Callable[[], None] = lambda: None) -> None:
+def _live(view: View, place: str, version: str, after: Callable[[], None]) -> None:
     """Be the sampler until the folder is gone."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # it is waited for, below
     descriptor = _locked(place)

@@ -8,6 +8,8 @@ from typing import Any
 from devsync.probe.ring import Record, Ring
 from devsync.probe.sampler import boot, ensure, folder
 from devsync.probe.view import View
+from devsync.probe.watchdog import Watchdog
+from devsync.probe.watchdog_verbs import attend
 
 _VIEW = View()
 
@@ -18,7 +20,8 @@ def observe(_helper: Any, request: Mapping[str, Any]) -> Any:
     See that the sampler runs, of this `version`; with `hurry` it looks soon. Each sample comes with its age
     in seconds, so that the clocks of two computers need not agree.
     """
-    ensure(_VIEW, str(request["version"]), hurry=bool(request.get("hurry")))
+    watchdog = Watchdog(_VIEW, folder(_VIEW), lambda: boot(_VIEW))
+    ensure(_VIEW, str(request["version"]), hurry=bool(request.get("hurry")), after=watchdog.turn)
     now, here = _VIEW.monotonic(), boot(_VIEW)
     start, at = request["after"] or (here, now - float(request["within"]))
     newer = Ring(folder(_VIEW)).newer(here, float(at) if start == here else -1.0)
@@ -37,4 +40,8 @@ def recorded(_helper: Any, request: Mapping[str, Any]) -> Any:
     return [[round(wall - one.wall, 2), [seen.to_json() for seen in one.observations]] for one in kept]
 
 
-VERBS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {"observe": observe, "recorded": recorded}
+VERBS: Mapping[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "observe": observe,
+    "recorded": recorded,
+    "attend": lambda _helper, request: attend(_VIEW, request),
+}

@@ -17,6 +17,7 @@ from devsync.replica.luggage import NoPython, command_line, luggage, start_helpe
 PROBING = (
     "devsync.core.idle",
     "devsync.core.observation",
+    "devsync.core.lease",
     "devsync.probe.processes",
     "devsync.probe.view",
     "devsync.probe.cpu",
@@ -27,6 +28,10 @@ PROBING = (
     "devsync.probe.network",
     "devsync.probe.ring",
     "devsync.probe.sampler",
+    "devsync.probe.watchdog_orders",
+    "devsync.probe.watchdog_azure",
+    "devsync.probe.watchdog",
+    "devsync.probe.watchdog_verbs",
     "devsync.probe.verbs",
 )
 """What travels besides, to this helper alone; the last one has the verbs."""
@@ -62,8 +67,14 @@ class RemoteProbe:
     name = "probe"
 
     def __init__(
-        self, open_helper: Callable[[str], ports.Process], listener: Listener, every: float = EVERY
+        self,
+        open_helper: Callable[[str], ports.Process],
+        listener: Listener,
+        every: float = EVERY,
+        attend: Callable[[Callable[..., Any]], None] = lambda _ask: None,
     ) -> None:
+        """`attend` is called between two questions, and may ask the helper something itself."""
+        self._attend = attend
         self._open_helper, self._listener, self._every = open_helper, listener, min(every, EVERY)
         self._lock = threading.Lock()
         self._channel: HelperChannel | None = None
@@ -114,6 +125,7 @@ class RemoteProbe:
                 samples = ()
             if samples:
                 self._listener.take(samples)
+            self._attend(channel.call)
             stop.wait(self._every if samples and not hurried else min(SOON, self._every))
 
 

@@ -37,6 +37,9 @@ class IdleConfig:
     )
     warn: float = setting(schema.PAUSE, "5m", "time between the warning and the end, not longer than after")
     check: float = setting(schema.DURATION, "30s", "how often to look")
+    unreachable: float | None = setting(
+        schema.DURATION_OR_OFF, "2h", "a machine that is billed and out of reach for so long is told of"
+    )
     at: float | None = setting(
         schema.TIME_OF_DAY_OR_OFF, "off", "deallocate at this time each day, warned, whoever works; or off"
     )

@@ -19,6 +19,7 @@ _IMAGE = _COMPUTE + (
 )
 _VM = r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft\.compute/virtualmachines/(?P<vm>[^/]+)"
 _RESOURCE = _GROUP + r"/.*providers/.+"
+_SCHEDULE = _GROUP + r"/providers/microsoft\.devtestlab/schedules/shutdown-computevm-(?P<target>[^/]+)"
 
 Handler = Callable[[World, Mapping[str, str], Any, str], Answer]
 """Given the world, the parts of the path, the body and the path."""
@@ -49,7 +50,8 @@ def _bound(
 def _knows(world: World, path: str) -> bool:
     """Whether it is stored here; VMs are answered for elsewhere."""
     path = path.lower().partition("/securityrules/")[0]
-    return path in world.estate.resources and "/virtualmachines/" not in path
+    vm = "/virtualmachines/" in path and "/microsoft.authorization/" not in path
+    return path in world.estate.resources and not vm
 
 
 # ---------------------------------------------------------------- groups and resources
@@ -132,6 +134,43 @@ def _delete(world: World, parts: Mapping[str, str], body: Any, path: str) -> Ans
     if code is not None:
         return refusal(400, code, f"{path} is in use.")
     return _later(world, lambda: world.estate.delete(path))
+
+
+def _put_schedule(world: World, parts: Mapping[str, str], body: Any, path: str) -> Answer:
+    """A schedule of the one name and kind that Azure takes; 201 also where it was there already."""
+    target, properties = parts["target"], body["properties"]
+    if not properties["targetResourceId"].lower().endswith(f"/virtualmachines/{target}".lower()):
+        return refusal(400, "InvalidScheduleId", "The name of the schedule does not fit its target.")
+    if properties["taskType"] != "ComputeVmShutdownTask" or not body["location"]:
+        return refusal(400, "InvalidTaskType", "This task type is not supported here.")
+    stored = world.estate.resources.get(path.lower(), {}) | body
+    stored |= {"id": path, "name": path.rpartition("/")[2], "type": "microsoft.devtestlab/schedules"}
+    stored["properties"] = properties | {"provisioningState": "Succeeded"}
+    world.estate.resources[path.lower()] = stored
+    world.schedules.changed(path, stored, world.now())
+    return Answer(201, stored)
+
+
+def _delete_schedule(world: World, parts: Mapping[str, str], body: Any, path: str) -> Answer:
+    gone = world.estate.resources.pop(path.lower(), None)
+    world.schedules.removed(path)
+    return Answer(204 if gone is None else 200)
+
+
+def _put_right(world: World, parts: Mapping[str, str], body: Any, path: str) -> Answer:
+    """A role's definition or assignment; what is assigned already under another name is refused."""
+    kind = path.lower().split("/")[-2]
+    for other, one in world.estate.resources.items():
+        same = kind == "roleassignments" and one["properties"] == body["properties"]
+        if same and other != path.lower() and other.rpartition("/providers/")[0] == _scope(path):
+            return refusal(409, "RoleAssignmentExists", "The role assignment already exists.")
+    stored = {"id": path, "name": path.rpartition("/")[2], "type": f"Microsoft.Authorization/{kind}"}
+    world.estate.resources[path.lower()] = {**stored, "properties": body["properties"], "location": ""}
+    return Answer(201, world.estate.resources[path.lower()])
+
+
+def _scope(path: str) -> str:
+    return path.lower().rpartition("/providers/")[0]
 
 
 # ---------------------------------------------------------------- what takes its time
@@ -318,6 +357,9 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
             r"/subscriptions/[^/]+/providers/microsoft\.marketplaceordering/.+/agreements/current",
             _agreement,
         ),
+        ("PUT", _SCHEDULE, _put_schedule),
+        ("DELETE", _SCHEDULE, _delete_schedule),
+        ("PUT", _GROUP + r"/.*providers/microsoft\.authorization/role[a-z]+/[^/]+", _put_right),
         ("PUT", _RESOURCE, _put),
         ("DELETE", _RESOURCE, _delete),
         ("GET", _RESOURCE, _stored),

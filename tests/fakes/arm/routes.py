@@ -271,7 +271,10 @@ def _machine(world: World, vm: Vm, *, with_view: bool) -> dict[str, object]:
             properties[name] = stored["properties"][name]
     if with_view:
         properties["instanceView"] = _view(world, vm)
+    identity = {"principalId": vm.principal, "type": "SystemAssigned"} if vm.principal else None
+    identity = stored.get("identity", identity)
     return {
+        **({"identity": identity} if identity else {}),
         "name": vm.name,
         "id": _identity(world, vm, "virtualMachines"),
         "type": "Microsoft.Compute/virtualMachines",

@@ -7,6 +7,7 @@ with `by_polls` off only `wind` moves the world.
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -48,6 +49,8 @@ class Vm:
     card: bool = True
     size: str = "Standard_NC4as_T4_v3"
     spot: bool = False
+    principal: str | None = None
+    """The id of the machine's identity, if it has one."""
 
 
 @dataclass
@@ -147,9 +150,13 @@ class World:
     def __init__(self, *vms: Vm) -> None:
         self.lock = threading.RLock()
         from tests.fakes.arm.estate import Estate  # which knows what a Vm is
+        from tests.fakes.arm.schedules import Schedules
 
         self.vms = list(vms)
         self.estate = Estate(self)
+        self.schedules = Schedules(self)
+        self.clock: float | None = None
+        """Seconds since 1970, wound by `pass_time`; None: the computer's."""
         self.pending: dict[str, list[Any]] = {}
         """What takes its time: looks until it is done, what is done then, and the body that tells of it."""
         self.images = ["24.10.2", "25.05.19", "25.4.15"]
@@ -240,6 +247,17 @@ class World:
                     entry for entry in self.operations.values() if entry.status == "InProgress"
                 ]:
                     self._advance(operation)
+
+    def now(self) -> float:
+        """The time of day in the cloud."""
+        return time.time() if self.clock is None else self.clock
+
+    def pass_time(self, seconds: float) -> None:
+        """The hand-wound clock goes on, and what is due by it happens."""
+        with self.lock:
+            before = self.now()
+            self.clock = before + seconds
+            self.schedules.pass_time(before, self.clock)
 
     def _advance(self, operation: Operation) -> None:
         vm, last = operation.vm, len(operation.steps) == 1

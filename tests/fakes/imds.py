@@ -1,0 +1,68 @@
+"""The metadata service of a VM, on loopback: who it is, and its identity's tokens."""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+
+class Imds:
+    """Running at `url`. `token` is None for a VM without an identity; `asked` are the paths, in order."""
+
+    def __init__(self, resource_id: str, token: str | None = "the-vm's-own") -> None:
+        self.resource_id, self.token = resource_id, token
+        self.asked: list[str] = []
+        imds = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, body = imds.answer(self.path, self.headers.get("Metadata"))
+                content = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Silent: tests read `asked`."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="imds")
+        self._thread.start()
+
+    def answer(self, path: str, header: str | None) -> tuple[int, dict[str, str]]:
+        """Status and body, as the service gives them."""
+        parts = urlsplit(path)
+        query = dict(parse_qsl(parts.query))
+        self.asked.append(parts.path)
+        if header != "true" or "api-version" not in query:
+            return 400, {"error": "invalid_request", "error_description": "Required metadata header missing"}
+        if parts.path == "/metadata/instance/compute":
+            return 200, {"resourceId": self.resource_id, "name": self.resource_id.rpartition("/")[2]}
+        if parts.path != "/metadata/identity/oauth2/token":
+            return 404, {"error": "Not found"}
+        if self.token is None or not query.get("resource"):
+            return 400, {"error": "invalid_request", "error_description": "Identity not found"}
+        return 200, {
+            "access_token": self.token,
+            "expires_in": "86399",
+            "expires_on": "1790086399",
+            "resource": query["resource"],
+            "token_type": "Bearer",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
