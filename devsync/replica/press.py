@@ -15,7 +15,7 @@ LEVELS = (-3, 1, 3, 6)
 
 FIRST = 2
 
-DRY, FULL = 1 << 20, 7 << 18
+DRY, FULL = 1 << 19, 7 << 18
 """Bytes under way: with so few the link waits for us, with so many we wait for it (OpenSSH lets 2 MiB be)."""
 
 SAMPLE = 8
