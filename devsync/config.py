@@ -16,6 +16,7 @@ from devsync.core.quantity import show_duration
 from devsync.folders import expand, user_file
 from devsync.ports import Misuse
 from devsync.settings import schema
+from devsync.settings.cost import MONEY, CostConfig
 from devsync.settings.failsafe import ALONE, FailsafeConfig
 from devsync.settings.file import Settings
 from devsync.settings.idle import IdleConfig, SignalsConfig
@@ -73,6 +74,9 @@ class AzureConfig:
         None,
         "certificates to trust for the endpoint, if not the usual ones",
         example="~/certificates.pem",
+    )
+    hourly_price: float | None = setting(
+        MONEY, None, "what the machine costs in an hour; by default as the price list says", example=0.526
     )
     price_service: str = setting(
         schema.URL, "https://prices.azure.com", "where prices are asked for; nothing is told there of you"
@@ -208,6 +212,7 @@ class Config:
     tunnels: tuple[TunnelConfig, ...]
     idle: IdleConfig
     failsafe: FailsafeConfig
+    cost: CostConfig
 
 
 TABLES: Mapping[str, type] = {
@@ -223,6 +228,7 @@ TABLES: Mapping[str, type] = {
     "idle": IdleConfig,
     "idle.signals": SignalsConfig,
     "failsafe": FailsafeConfig,
+    "cost": CostConfig,
 }
 SETTINGS: Mapping[str, schema.Setting] = {
     f"{table}.{name}": one
@@ -286,6 +292,7 @@ def load(root: Path, *, environ: Mapping[str, str], given: Mapping[str, object] 
             signals=settings.record(SignalsConfig, "idle", "signals"),
         ),
         failsafe=settings.record(FailsafeConfig, "failsafe", lease_alone=_lease_alone(settings)),
+        cost=settings.record(CostConfig, "cost"),
     )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from devsync import __version__
+from devsync.app.cost import open_budget
 from devsync.app.failsafe import Failsafe
 from devsync.app.idle import Idle
 from devsync.app.jobs import open_jobs, open_jupyter, open_records, surroundings
@@ -126,6 +127,7 @@ class _Daemon:
         self._connector = Connector(config, self._machine, accept, state / "machine-alias")
         self._link = Link(self._machine, self._connector, self._board, self._clock)
         self._notifier = DesktopNotifier(self._supervisor.spawn, environ)
+        self._budget = open_budget(config, state, self._board, self._clock, self._notifier)
         self._idle = Idle(
             config,
             state,
@@ -138,6 +140,7 @@ class _Daemon:
             notifier=self._notifier,
             spawn=self._supervisor.spawn,
             execute=self._exec,
+            over=self._budget.reason,
         )
         self._activities = self._idle.activities
         self._failsafe = Failsafe(
@@ -203,6 +206,7 @@ class _Daemon:
         check, attend = self._config.idle.check, self._failsafe.attend
         self._supervisor.add(RemoteProbe(self._exec, self._idle.observed, check, attend))
         self._supervisor.add(self._failsafe.keeper)
+        self._supervisor.add(self._budget)
         self._supervisor.add(self._idle.keeper)
         self._systemd.ready()
         self._supervisor.wait()

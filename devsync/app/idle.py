@@ -43,8 +43,12 @@ class Idle:
         notifier: Notifier,
         spawn: Spawn,
         execute: Callable[[str], Process],
+        over: Callable[[], str],
     ) -> None:
-        """`power`: whether devsync switches the machine; else the verdict is shown, and nothing follows."""
+        """`power`: whether devsync switches the machine; else the verdict is shown, and nothing follows.
+
+        `over` as the keeper has it.
+        """
         idle = config.idle
         thresholds = Thresholds(idle.cpu, idle.gpu, idle.network, idle.gpu_stale)
         policy = Policy(idle.after, idle.warn)
@@ -71,6 +75,7 @@ class Idle:
             modes=modes,
             end_of_day=None if idle.at is None else EndOfDay(idle.at, idle.at_jobs == "wait"),
             note=diary.note,
+            over=over,
         )
         history = IdleHistory(
             diary=diary,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +12,15 @@ from pathlib import Path
 from typing import cast
 
 from devsync.config import AzureConfig, Config
+from devsync.daemon.ledger import Ledger
 from devsync.folders import state_dir
 from devsync.machine.azure_settings import AzureSettings, Credential
-from devsync.ports import Machine, Power, Progress
+from devsync.ports import DevsyncError, Machine, Power, Progress
+
+log = logging.getLogger("devsync")
+
+LEDGER = "ledger.db"
+"""The file in the project's state folder that tells when the machine was billed."""
 
 
 def azure_settings(azure: AzureConfig) -> AzureSettings:
@@ -66,8 +74,7 @@ def machine_status(config: Config, environ: Mapping[str, str]) -> MachineStatus:
     with _machine(config, environ) as machine:
         power = machine.power()
         host = machine.address().host if power is Power.RUNNING else None
-    # A host that is simply there may be somebody else's: nobody can say who pays for it.
-    billed = None if machine.provider == "ssh" else power.billed
+    billed = _noted(config, environ, machine, power)
     return MachineStatus(machine.provider, power.value, billed, host)
 
 
@@ -75,9 +82,24 @@ def start_machine(config: Config, environ: Mapping[str, str], progress: Progress
     """Start the machine; returns when it runs."""
     with _machine(config, environ) as machine:
         machine.start(threading.Event(), progress)
+        _noted(config, environ, machine, Power.RUNNING)
 
 
 def deallocate_machine(config: Config, environ: Mapping[str, str], progress: Progress) -> None:
     """Deallocate the machine; returns when that has been read back."""
     with _machine(config, environ) as machine:
+        _noted(config, environ, machine, machine.power())
         machine.deallocate(threading.Event(), progress)
+        _noted(config, environ, machine, Power.DEALLOCATED)
+
+
+def _noted(config: Config, environ: Mapping[str, str], machine: Machine, power: Power) -> bool | None:
+    """Whether the machine is billed, which is written down."""
+    # A host that is simply there may be somebody else's: nobody can say who pays for it.
+    billed = None if machine.provider == "ssh" else power.billed
+    if billed is not None:
+        try:
+            Ledger(state_dir(config.root, environ) / LEDGER).note(time.time(), billed)
+        except DevsyncError as error:
+            log.warning("%s", error.message)  # whoever switches the machine is not kept from it
+    return billed

@@ -84,6 +84,9 @@ COMMANDS: Mapping[str, Entry] = {
     "keepalive": Entry(
         "devsync.cli.idle", "keepalive", "Keep the machine for so long (2h), whatever happens or does not."
     ),
+    "cost": Entry(
+        "devsync.cli.cost", "cost", "What the machine cost this month, and what its deallocation saved."
+    ),
     "vm": Entry("devsync.cli.vm", "vm", "Look at the machine, start it, deallocate it, make one."),
     "doctor": Entry(
         "devsync.cli.doctor",

@@ -21,6 +21,7 @@ def lines(status: dict[str, Any]) -> list[str]:
         name = "HALTED" if trouble["exit_status"] == 4 else service
         hint = f" ({trouble['hint']})" if trouble["hint"] else ""
         shown.append(f"  {name:<10} {trouble['message']}{hint}")
+    shown += [f"  {name:<10} {text}" for name, text in status["notices"].items()]
     billed = {True: "billed", False: "not billed", None: "perhaps billed"}[machine["billed"]]
     shown.append(
         f"  machine    {machine['provider']}, {machine['state']} ({billed}) {machine['host'] or ''}".rstrip()

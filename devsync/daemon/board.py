@@ -97,6 +97,8 @@ class Facts:
     jobs: int | None = None
     """How many detached jobs run there; None while nobody knows."""
     troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    notices: Mapping[str, str] = field(default_factory=dict)
+    """What people should know although nothing is in the way, by who says it."""
 
 
 class Board:
@@ -138,6 +140,15 @@ class Board:
     def detached(self, running: int | None) -> None:
         """So many detached jobs run on the machine; None: nobody knows."""
         self._post(lambda old: replace(old, jobs=running))
+
+    def notice(self, service: str, text: str) -> None:
+        """What `service` wants people to know from now on; empty when that is over."""
+
+        def change(old: Facts) -> Facts:
+            others = {name: value for name, value in old.notices.items() if name != service}
+            return replace(old, notices={**others, service: text} if text else others)
+
+        self._post(change)
 
     def trouble(self, service: str, error: DevsyncError | None) -> None:
         """What keeps `service` from its work; None when it works."""

@@ -70,16 +70,17 @@ class IdleKeeper:
         modes: Mapping[str, str] | None = None,
         end_of_day: EndOfDay | None = None,
         note: Callable[[Sequence[Signal]], None] = lambda _signals: None,
+        over: Callable[[], str] = str,
     ) -> None:
         """`check` is the number of seconds between two verdicts; without `obey` they are only shown.
 
         `observed` is what the machine does; `modes` says of a signal that it is off, or advisory. `note` is
-        told what was seen at each look.
+        told what was seen at each look. `over` says why the machine is to be let go whoever works, if it is.
         """
         self._observed, self._modes = observed, modes or {}
         self._policy, self._check, self._obey, self._activities = policy, check, obey, activities
         self._link, self._board, self._clock, self._farewell = link, board, clock, farewell
-        self._end_of_day, self._note = end_of_day, note
+        self._end_of_day, self._note, self._over = end_of_day, note, over
         self._ring = threading.Event()
         self._lock = threading.Lock()
         self._released: list[Future[str]] = []
@@ -174,6 +175,11 @@ class IdleKeeper:
     def _verdict(self, now: float) -> tuple[Verdict, Policy]:
         """What is to be obeyed, and the policy that it follows."""
         signals, started = self._signals(), now if self._started is None else self._started
+        over = self._over()
+        if over:
+            verdict = closing(signals, self._policy, waits=False, reason=over, now=now)
+            if not verdict.busy:
+                return verdict, at_once(self._policy)
         if self._end_of_day is not None and self._closing:
             reason = f"it is {self._end_of_day}, the end of the day"
             waits = self._end_of_day.waits

@@ -95,4 +95,5 @@ def as_json(
         },
         "jobs": {"running": facts.runs + (facts.jobs or 0)},
         "troubles": {service: asdict(trouble) for service, trouble in facts.troubles.items()},
+        "notices": dict(facts.notices),
     }
