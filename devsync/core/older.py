@@ -46,6 +46,22 @@ class Expecting(Protocol):
 
 
 @runtime_checkable
+class Yielding(Protocol):
+    """A staging that something more urgent may wait behind."""
+
+    def over(self) -> bool:
+        """Whether no further content is to be begun: who supplies contents raises PutOff then."""
+
+
+@runtime_checkable
+class Winding(Protocol):
+    """Chunks that come from far, some of which are always on their way."""
+
+    def wind_up(self) -> None:
+        """Ask for no more. What is on its way still comes; at its end PutOff, unless that is all."""
+
+
+@runtime_checkable
 class Assembling(Protocol):
     """A staging that tells whoever fetches contents for it what it has of them."""
 

@@ -18,6 +18,9 @@ from devsync.ports import NeedsUser
 LONGEST_SETTLE = 1.0
 """Seconds after which a hint is acted on, however busily more of them arrive."""
 
+ECHO = 5.0
+"""Seconds for which a hint of what we have changed ourselves does not interrupt a transfer."""
+
 
 @dataclass(frozen=True)
 class Synchronised:
@@ -56,6 +59,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._work = Work()
         self._first_hint = self._last_hint = 0.0
+        self._echoes: dict[str, dict[RelPath, float]] = {"local": {}, "remote": {}}
         self._blocked: NeedsUser | None = None
         self._woken = False
         self.local = _Side(self, "local")
@@ -107,19 +111,43 @@ class Inbox:
             work, self._work, self._woken = self._work, Work(), False
             return work
 
+    def expect(self, side: str, paths: Iterable[RelPath]) -> None:
+        """These have just been changed by ourselves: what is hinted of them is hardly more than an echo."""
+        with self._changed:
+            now = time.monotonic()
+            for heard, until in [*self._echoes[side].items()]:
+                if until < now:
+                    del self._echoes[side][heard]
+            self._echoes[side].update(dict.fromkeys(paths, now + ECHO))
+
     def urgent(self, *, requests: bool) -> bool:
-        """Whether hints wait that have settled; or requests, where they may interrupt."""
+        """Whether hints wait that have settled; or requests, where they may interrupt. Echoes can wait."""
         with self._changed:
             if requests and self._work.requests:
                 return True
-            return bool(self._work.local or self._work.remote) and time.monotonic() >= self._due()
+            now = time.monotonic()
+            return now >= self._due() and any(
+                self._is_news(side, path, now)
+                for side, paths in (("local", self._work.local), ("remote", self._work.remote))
+                for path in paths
+            )
 
-    def take_hints(self) -> Work:
-        """Hints that wait, without requests."""
+    def take_urgent(self, *, requests: bool) -> Work:
+        """What `urgent` speaks of, at once. Requests take all the hints along."""
+        if not self.urgent(requests=requests):
+            return Work()
         with self._changed:
-            hints = Work(self._work.local, self._work.remote)
-            self._work.local, self._work.remote = set(), set()
-            return hints
+            if requests and self._work.requests:
+                taken, self._work = self._work, Work()
+                return taken
+            now, waiting = time.monotonic(), self._work
+            local = {path for path in waiting.local if self._is_news("local", path, now)}
+            remote = {path for path in waiting.remote if self._is_news("remote", path, now)}
+            self._work = Work(waiting.local - local, waiting.remote - remote, waiting.requests)
+            return Work(local, remote)
+
+    def _is_news(self, side: str, path: RelPath, now: float) -> bool:
+        return self._echoes[side].get(path, now) <= now
 
     def give_back(self, work: Work) -> None:
         """What was taken out could not be done: it waits again."""

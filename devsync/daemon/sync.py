@@ -217,7 +217,7 @@ class SyncLoop:
         """What is to be looked at now. Waits for it, unless there is something else to go on with."""
         now = self._clock.monotonic()
         if engine.waiting:
-            work = self._inbox.take(0.0) if self._inbox.urgent(requests=True) else Work()
+            work = self._inbox.take_urgent(requests=True)
             retries = self._unsettled.retries() if self._unsettled.due(now) else set()
         else:
             pause = min(RETRY, self._next_full - now) if self._unsettled.waiting else self._next_full - now
@@ -273,7 +273,7 @@ class SyncLoop:
 
     def _serve(self, engine: Engine, work: Work, rounds: int) -> int:
         """A slice more of what a barrier waits for, behind what was hinted meanwhile: the rounds by now."""
-        aside = self._inbox.take_hints() if self._inbox.urgent(requests=False) else Work()
+        aside = self._inbox.take_urgent(requests=False)
         if self._unsettled.due(self._clock.monotonic()):
             retries = self._unsettled.retries()
             aside.local, aside.remote = aside.local | retries, aside.remote | retries
@@ -317,6 +317,8 @@ class SyncLoop:
 
     def _conclude(self, engine: Engine, work: Work, result: Result) -> None:
         """Tell what came of some work, and what of the last look at everything has come to its end."""
+        for side, changes in ((LOCAL, result.plan.to_local), (REMOTE, result.plan.to_remote)):
+            self._inbox.expect(side, (change.path for change in changes))
         self._telling.batch(engine, result)
         self._unsettled.take_in(work, result, engine.unknown, self._clock.monotonic())
         self._telling.post(problems={**self._unsettled.problems, **self._telling.held})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from devsync.core.older import Assembling, Basis, Expecting
+from devsync.core.older import Assembling, Basis, Expecting, Winding
 from devsync.core.snapshot import Change, Digest, File, RelPath
 from devsync.ports import PutOff, Staging
 
@@ -85,8 +85,8 @@ class Turns:
 class Metered:
     """A staging that tells a meter of each piece, and is put off when its turn is over.
 
-    From then on `put` raises PutOff, which ends a `supply`: nothing more is put. A large content is left
-    in its middle if the staging keeps what has arrived; `free` says whether it may end between two others.
+    PutOff ends a `supply` then. A large content is left in its middle if the staging keeps what has
+    arrived; `free` says whether it may end between two others.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class Metered:
         self._told: dict[Digest, int] = {}
         self._keeps = isinstance(staging, (Assembling, Expecting))
         self._put_off: set[Digest] = set()
+        self._over = False
         self.arrived: set[Digest] = set()
         """What has been put whole, as far as is known before `finish`."""
         self.size = 0
@@ -135,9 +136,13 @@ class Metered:
         if news > 0:
             self._meter.moved(self._side, news)
 
-    def put(self, file: File, chunks: Iterable[bytes]) -> None:
+    def over(self) -> bool:
+        """Yielding."""
         if self._turns is not None and self._turns.over() and self._free:
-            raise PutOff
+            self._over = True
+        return self._over
+
+    def put(self, file: File, chunks: Iterable[bytes]) -> None:
         self.size += file.size
         self._staging.put(file, self._count(file, chunks))
         if file.digest in self._put_off:
@@ -160,12 +165,18 @@ class Metered:
     def _count(self, file: File, chunks: Iterable[bytes]) -> Iterable[bytes]:
         turns = self._turns if self._keeps and file.size >= LARGE else None
         told = self._told.pop(file.digest, 0)
-        for chunk in chunks:
-            if turns is not None and turns.over():
-                self._begun[file.digest] = told
-                self._put_off.add(file.digest)
-                raise PutOff("put off")
-            self._beat()  # a transfer may take hours
-            self._meter.moved(self._side, len(chunk))
-            told += len(chunk)
-            yield chunk
+        try:
+            for chunk in chunks:
+                if turns is not None and turns.over():
+                    turns = None
+                    if not isinstance(chunks, Winding):
+                        raise PutOff
+                    chunks.wind_up()
+                self._beat()  # a transfer may take hours
+                self._meter.moved(self._side, len(chunk))
+                told += len(chunk)
+                yield chunk
+        except PutOff:
+            self._begun[file.digest] = told
+            self._put_off.add(file.digest)
+            raise

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from devsync import ports
-from devsync.core.older import Assembling, Basis
+from devsync.core.older import Assembling, Basis, Winding, Yielding
 from devsync.core.snapshot import Digest, File, RelPath
 from devsync.replica.channel import HelperChannel, Refusal, nonsense
 from devsync.replica.codec import Open, openers
@@ -48,6 +48,10 @@ class Fetching:
         ahead: deque[tuple[File, Iterable[bytes]]] = deque()
         size = 0
         for path, file in wanted:
+            if isinstance(staging, Yielding) and staging.over():
+                while ahead:
+                    _hand_over(ahead, staging)  # what was asked for is on its way
+                raise ports.PutOff
             basis = self._basis(path, file, staging)
             room = AHEAD_BYTES - file.size if basis is None else -1
             while ahead and (size > room or len(ahead) >= AHEAD_FILES):
@@ -69,7 +73,7 @@ class Fetching:
         self._tried.add(file.digest)
         return staging.basis(path, file)
 
-    def _rest(self, path: RelPath, file: File, basis: Basis) -> Iterator[bytes]:
+    def _rest(self, path: RelPath, file: File, basis: Basis) -> Iterable[bytes]:
         """What comes behind the beginning that is here."""
         older = basis.blocks() if self._helper is not None and basis.start < file.size else None
         parcel = None if older is None else self._parcel(path, file, basis.start, older)
@@ -77,7 +81,7 @@ class Fetching:
             content: Iterable[bytes] = self._sftp.read_file(self._place(path), file.size, basis.start)
         else:
             content = self._unpacked(file, basis, *parcel)
-        return exactly(file.size - basis.start, content)
+        return Exactly(file.size - basis.start, content)
 
     def _parcel(
         self, path: RelPath, file: File, start: int, older: list[object]
@@ -148,18 +152,36 @@ def _parcel_from_json(answer: Any, known: Any, longest: int) -> tuple[str, Open,
     return name, known[codec], size
 
 
-def exactly(size: int, content: Iterable[bytes]) -> Iterator[bytes]:
+class Exactly:
     """A content, no longer than announced: its digest is for the receiving side to compare."""
-    for chunk in content:
-        size -= len(chunk)
-        if size < 0:
-            raise ports.ContentChanged("it is longer than it was")
-        yield chunk
-    if size:
-        raise ports.ContentChanged("it is shorter than it was")
+
+    def __init__(self, size: int, content: Iterable[bytes]) -> None:
+        self._left, self._content, self._chunks = size, content, iter(content)
+        self._wound_up = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks, None)
+        if chunk is not None:
+            self._left -= len(chunk)
+            if self._left < 0:
+                raise ports.ContentChanged("it is longer than it was")
+            return chunk
+        if self._left:
+            raise ports.PutOff if self._wound_up else ports.ContentChanged("it is shorter than it was")
+        raise StopIteration
+
+    def wind_up(self) -> None:
+        """See core.older.Winding. PutOff at once, if the content cannot end but where it is."""
+        if not isinstance(self._content, Winding):
+            raise ports.PutOff
+        self._wound_up = True
+        self._content.wind_up()
 
 
 def _hand_over(ahead: deque[tuple[File, Iterable[bytes]]], staging: ports.Staging) -> int:
     file, content = ahead.popleft()
-    staging.put(file, exactly(file.size, content))
+    staging.put(file, Exactly(file.size, content))
     return file.size

@@ -10,7 +10,7 @@ from pathlib import Path
 from devsync import ports
 from devsync.core.ignore import Rules
 from devsync.core.names import Naming
-from devsync.core.older import Expecting
+from devsync.core.older import Expecting, Yielding
 from devsync.core.snapshot import Change, Digest, File, Leaf, Outcome, RelPath, Snapshot
 from devsync.core.version import Version
 from devsync.replica import trash
@@ -65,6 +65,8 @@ class LocalReplica:
         if isinstance(staging, Expecting):
             staging.expect(wanted)
         for path, file in wanted:
+            if isinstance(staging, Yielding) and staging.over():
+                raise ports.PutOff
             start = staging.begun(file) if isinstance(staging, Expecting) else 0
             staging.put(file, _content(self.tree.root, path, file, start))
 

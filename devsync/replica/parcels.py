@@ -197,6 +197,8 @@ class Parcel:
 
     def finish(self) -> Mapping[Digest, str]:
         lost = self.land()
+        if self._left:
+            self._parcels.prepare()  # for what is so urgent, while the helper unpacks the end of this one
         assert self._unpacking is not None
         try:
             told_there = self._unpacking.result()

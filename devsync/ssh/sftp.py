@@ -175,7 +175,7 @@ class SftpClient:
     async def _request_blocks(
         self, path: bytes, handle: bytes, size: int, at: int, download: Download
     ) -> None:
-        while not download.dropped:
+        while not download.dropped and not download.wound_up:
             # At the expected end one byte is asked for, to see that it is the end.
             most = 1 if at == size else min(self._limits.read, BATCH)
             length = min(size - at, most) if at < size else most
@@ -185,6 +185,9 @@ class SftpClient:
             if at >= size and len(await block.joined()) < length:
                 break
             at += length
+        if download.wound_up:
+            for block, _ in [*download.blocks]:  # the file stays open until they are here
+                await block.joined()
         if download.dropped:
             download.drop()  # what was asked for while it happened
 

@@ -42,6 +42,7 @@ class Download:
         self.ahead = ahead
         self.blocks: deque[tuple[Operation[bytes], int]] = deque()
         self.dropped = False
+        self.wound_up = False
 
     def drop(self) -> None:
         """Nobody wants the rest."""
@@ -78,6 +79,10 @@ class Content:
             self._fetching.result()  # raises, if it failed
         self._download.drop()
         raise StopIteration
+
+    def wind_up(self) -> None:
+        """Ask for no more: it ends behind what is on its way."""
+        self._download.wound_up = True
 
     def __del__(self) -> None:
         self._download.drop()

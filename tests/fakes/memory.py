@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from devsync import ports
 from devsync.core.ignore import Rules
+from devsync.core.older import Yielding
 from devsync.core.snapshot import (
     ROOT,
     Change,
@@ -112,6 +113,8 @@ class MemoryReplica:
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         self._reach()
         for path, file in wanted:
+            if isinstance(staging, Yielding) and staging.over():
+                raise ports.PutOff
             staging.put(file, self._content(path, file))
 
     def _content(self, path: RelPath, file: File) -> Iterable[bytes]:

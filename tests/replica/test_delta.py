@@ -236,6 +236,7 @@ def test_only_what_is_new_travels(pair: Pair, up: bool, edit: Callable[[bytes], 
     assert pair.bring("model.bin", up=up) == {}
     assert pair.line.sent + pair.line.received - before < most
     assert not list((pair.there / ".devsync/tmp").glob("parcel-*/"))
+    pair.remote._sftp.realpath(b".").result()  # behind the removal, for which nobody waits
     assert not [path for path in (pair.there / ".devsync/tmp").iterdir() if path.stat().st_size]
 
 
