@@ -26,6 +26,9 @@ COMPUTE_API = "2024-03-01"
 PATIENCE = 20.0
 """Seconds that one answer may take."""
 
+NEAR = 3.0
+"""Seconds that the metadata service may take, which is on the VM's own host."""
+
 LARGEST = 1 << 20
 
 
@@ -88,7 +91,7 @@ class Cloud:
         request = urllib.request.Request(self._metadata + path, headers=headers)  # noqa: S310 (the link's own)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is never behind a proxy
         try:
-            with opener.open(request, timeout=PATIENCE) as answer:
+            with opener.open(request, timeout=NEAR) as answer:
                 return _json(answer.read(LARGEST))
         except urllib.error.HTTPError as error:
             with error:

@@ -38,6 +38,9 @@ known_hosts = "{{known_hosts}}"
 [sync]
 path = "~/work/project"
 
+[failsafe]
+watchdog = false
+
 [[tunnel]]
 local = 0
 remote = 9
