@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from devsync.app.sides import LocalSide, arrivals, claimant, guard
 from devsync.config import Config
+from devsync.core.pace import Pace, describe
 from devsync.core.reconcile import Direction, Mode, Plan
 from devsync.core.snapshot import RelPath
 from devsync.daemon.engine import Engine, Permission
@@ -50,10 +51,32 @@ class Once:
         }
 
 
-class _NoMeter:
-    def planned(self, files: int, size: int) -> None: ...
-    def moved(self, side: str, size: int) -> None: ...
-    def came(self) -> None: ...
+OFTEN = 5.0
+"""Seconds between two lines about how it goes."""
+
+
+class _Spoken:
+    """A meter that says it every few seconds."""
+
+    def __init__(self, say: Progress) -> None:
+        self._say, self._pace, self._said = say, Pace(), time.monotonic()
+
+    def planned(self, files: int, size: int) -> None:
+        self._pace.plan(time.monotonic(), files, size)
+
+    def moved(self, _side: str, size: int) -> None:
+        self._pace.move(time.monotonic(), size)
+        self._speak()
+
+    def came(self) -> None:
+        self._pace.came()
+        self._speak()
+
+    def _speak(self) -> None:
+        now, pace = time.monotonic(), self._pace
+        if now - self._said >= OFTEN:
+            self._said = now
+            self._say(describe(pace.files, pace.moved, pace.planned, pace.rate(now), pace.remaining(now)))
 
 
 def synchronise_once(
@@ -70,20 +93,20 @@ def synchronise_once(
 ) -> Once:
     """One synchronisation in one direction, with no daemon. The machine must run."""
     permission = Permission(accept_deletions, rejoin, take_over, accept_arrivals)
-    with _opened(config, reach, permission) as engine:
+    with _opened(config, reach, permission, progress) as engine:
         progress("comparing both sides")
         return _bring_over(engine, Direction(direction), permission, dry_run)
 
 
 def ask_once(config: Config, reach: Reach, task: str, args: Mapping[str, Any]) -> object:
     """What `task`, one of TASKS, answers with no daemon. The machine must run."""
-    with _opened(config, reach, Permission()) as engine:
+    with _opened(config, reach, Permission(), lambda _: None) as engine:
         engine.look(None, None)
         return TASKS[task](engine, args)
 
 
 @contextmanager
-def _opened(config: Config, reach: Reach, permission: Permission) -> Iterator[Engine]:
+def _opened(config: Config, reach: Reach, permission: Permission, progress: Progress) -> Iterator[Engine]:
     """Both sides, known to each other. The machine looks while this side is read."""
     with ExitStack() as stack:
         luggage(())  # so that it is ready when the machine is
@@ -115,7 +138,7 @@ def _opened(config: Config, reach: Reach, permission: Permission) -> Iterator[En
             mode=Mode(config.sync.mode),
             max_deletions=config.sync.max_deletions,
             explain=rules.deleted_by_git,
-            meter=_NoMeter(),
+            meter=_Spoken(progress),
             clock=time.monotonic,
             guard=guard(config.sync.allow_secrets, rules),
             arrivals=arrivals(config.sync, rules),

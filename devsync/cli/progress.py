@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from devsync.cli import output
+from devsync.core.pace import describe as describe_pace
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn
+
+OFTEN = 5.0
+"""Seconds between two lines about one step where there is no terminal."""
 
 
 class Progress:
@@ -18,6 +23,7 @@ class Progress:
     def __init__(self) -> None:
         self._bar: Bar | None = None
         self._said = ""
+        self._told = 0.0
 
     def __enter__(self) -> Progress:
         if output.is_terminal(sys.stderr):
@@ -45,17 +51,35 @@ class Progress:
                 total=total,
                 completed=sync["moved_bytes"],
             )
-        elif line != self._said:
+        elif line != self._said and (
+            _step(line) != _step(self._said) or self._told + OFTEN < time.monotonic()
+        ):
             output.note(line)
-        self._said = line
+            self._said, self._told = line, time.monotonic()
 
 
 def _columns(*, measured: bool = False) -> tuple[ProgressColumn, ...]:
     """What is drawn: a bar only while bytes move."""
-    from rich.progress import BarColumn, DownloadColumn, SpinnerColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
 
     words = SpinnerColumn(), TextColumn("{task.description}")
-    return (*words, BarColumn(), DownloadColumn(), TransferSpeedColumn()) if measured else words
+    return (*words, BarColumn()) if measured else words
+
+
+def _step(line: str) -> str:
+    """What is being done, however far it is."""
+    return line.partition(" ")[0]
+
+
+def moving(sync: dict[str, Any]) -> str:
+    """How what is on its way gets on."""
+    return describe_pace(
+        sync["in_flight"],
+        sync["moved_bytes"],
+        sync["planned_bytes"],
+        sync["rate_bytes"],
+        sync["remaining_seconds"],
+    )
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -66,7 +90,6 @@ def describe(status: dict[str, Any]) -> str:
     if trouble is not None and status["state"] != "synchronising":
         return str(trouble["message"]) + ("" if trouble["needs_user"] else "; trying again")
     if status["sync"]["in_flight"]:
-        files = status["sync"]["in_flight"]
-        return f"mirroring {files} file" + ("s" if files != 1 else "")
+        return moving(status["sync"])
     steps = {"starting": "starting", "connecting": "connecting", "synchronising": "comparing both sides"}
     return steps.get(status["state"], str(status["state"]))

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from devsync.cli import output
+from devsync.cli.progress import moving
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -31,6 +32,8 @@ def lines(status: dict[str, Any]) -> list[str]:
     pending = f", {sync['pending']} on their way" if sync["pending"] else ""
     last = output.moment(sync["last_sync"]) if sync["last_sync"] else "never"
     shown.append(f"  files      {sync['files']} ({sync['mode']}), last change {last}{pending}")
+    if sync["in_flight"]:
+        shown.append(f"  moving     {moving(sync)}")
     if sync["conflicts"]:
         shown.append(f"  conflicts  {sync['conflicts']}: both sides changed, both were left as they are")
     if sync["skipped"]:
