@@ -100,7 +100,13 @@ def judge(
             since=max(lengths, default=None),
             doing=f"kernel {called[0]} has run" if len(busy) == 1 else f"kernels {shown} have run",
         )
-    value = f"0 busy of {len(kernels)} kernel{'' if len(kernels) == 1 else 's'}" if kernels else "no kernel"
+    value = "no kernel"
+    if kernels:
+        # Their memory ends with the machine: people want to know whose.
+        named = sorted(
+            {names.get(str(kernel.get("id"))) or str(kernel.get("name", "?")) for kernel in kernels}
+        )
+        value = f"0 busy of {len(kernels)} kernel{'' if len(kernels) == 1 else 's'}: {', '.join(named)}"
     doing = "a Jupyter terminal has been in use" if output else ""
     return Observation(NAME, float(len(output)), value, age=min(ages, default=None), doing=doing)
 
@@ -121,7 +127,7 @@ class Jupyter:
                 if alive is None:
                     continue  # nobody listens there any more
                 kernels += alive
-                if any(kernel.get("execution_state") == "busy" for kernel in alive):
+                if alive:
                     sessions += ask(view, server, "sessions") or []
                 terminals += ask(view, server, "terminals") or []
             except (OSError, ValueError) as error:

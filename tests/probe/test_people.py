@@ -126,7 +126,7 @@ def test_a_kernel_that_waits_is_no_work_however_lately_it_spoke(machine: Machine
     server(machine)
     kernels(machine, "idle", 1)
     seen = Jupyter().look(machine)
-    assert (OVER.over(seen), seen.value, seen.age) == (False, "0 busy of 1 kernel", None)
+    assert (OVER.over(seen), seen.value, seen.age) == (False, "0 busy of 1 kernel: train.ipynb", None)
 
 
 def test_a_terminal_of_jupyters(machine: Machine) -> None:

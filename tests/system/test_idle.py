@@ -153,7 +153,9 @@ def test_a_kernel_that_computes_in_silence_and_one_that_waits(
     kernel = {"name": "python3"}
     session = ask("sessions", {"path": "train.ipynb", "name": "", "type": "notebook", "kernel": kernel})
     prepared.devsync("start")
-    waiting = await_signal(prepared, "jupyter-kernels", lambda one: one["value"] == "0 busy of 1 kernel")
+    waiting = await_signal(
+        prepared, "jupyter-kernels", lambda one: one["value"] == "0 busy of 1 kernel: train.ipynb"
+    )
     assert not waiting["error"]
     subprocess.run([sys.executable, "-c", COMPUTE, jupyter, session["kernel"]["id"]], timeout=30, check=True)
     await_signal(prepared, "jupyter-kernels", lambda one: one["value"] == "1 busy kernel: train.ipynb")
