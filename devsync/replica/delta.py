@@ -105,19 +105,19 @@ class Blocks:
         return min(self.block, self.size - number * self.block)
 
 
-def difference(content: Iterable[bytes], older: Blocks) -> Iterator[Piece]:
-    """The pieces that `content` is made of, in its order. Raises what `content` raises."""
-    return _Walk(content, older).pieces()
+def difference(content: Iterable[bytes], older: Blocks, start: int = 0) -> Iterator[Piece]:
+    """The pieces that `content` is made of, in its order, if it begins at `start`. Raises what it raises."""
+    return _Walk(content, older, start // older.block).pieces()
 
 
 class _Walk:
     """One way through a new version. Positions count from the first byte that is not told yet."""
 
-    def __init__(self, content: Iterable[bytes], older: Blocks) -> None:
+    def __init__(self, content: Iterable[bytes], older: Blocks, first: int) -> None:
         self._source, self._older = iter(content), older
         self._data = memoryview(b"")
-        self._expected = 0  # the block that comes next if nothing has changed
-        self._lost_at = 0  # the block that did not come when the versions parted
+        self._expected = first  # the block that comes next if nothing has changed
+        self._lost_at = first  # the block that did not come when the versions parted
         self._in_vain = 0  # bytes since then
         self._numbers = {older.digest(number): number for number in reversed(range(len(older)))}
         self._signposts = _signposts(older)

@@ -135,7 +135,7 @@ def pack_difference(
         with Older(home.root, path) as file:
             if file.size != size:
                 raise Blocked("it has changed")
-            for piece in _worthwhile(difference(file.part(start, size - start), older), size - start):
+            for piece in _worthwhile(difference(file.part(start, size - start), older, start), size - start):
                 packing.add(piece)
         packing.end()
         packing.close()

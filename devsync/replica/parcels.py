@@ -7,7 +7,7 @@ while it grows. What the machine has already, under another name or in part, is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -116,7 +116,7 @@ class Parcel:
         return self._where(file) is None
 
     def begun(self, file: File) -> int:
-        if file.digest in self._put or file.digest in self._parcels.doubtful:
+        if file.digest in self._put:
             return 0
         start = min(self._parcels.parts.pop(file.digest, 0), file.size)
         self._starts[file.digest] = start
@@ -129,11 +129,12 @@ class Parcel:
         doubtful = file.digest in self._parcels.doubtful
         there = None if doubtful else self._where(file)
         if there is not None:
-            self._record(file, 0, there, [Copy(0, file.size)])
+            self._record(file, 0, there, [Copy(0, file.size)], _Source(()))
             return
         older_at, older = self._older(file)
-        pieces = chunks if older is None else difference(chunks, older)
-        self._record(file, self._starts.pop(file.digest, 0), older_at, pieces)
+        start, source = self._starts.pop(file.digest, 0), _Source(chunks)
+        pieces = source if older is None else difference(source, older, start)
+        self._record(file, start, older_at, pieces, source)
         if file.digest in self._left and older_at is not None and older is not None:
             self._parcels.compared = (file.digest, older_at, older)
 
@@ -154,8 +155,10 @@ class Parcel:
         except ValueError as error:
             raise nonsense(str(error)) from error
 
-    def _record(self, file: File, start: int, source: RelPath | None, pieces: Iterable[Piece]) -> None:
-        self._packing.begin(file.digest, file.size, start=start, source=source)
+    def _record(
+        self, file: File, start: int, older_at: RelPath | None, pieces: Iterable[Piece], source: _Source
+    ) -> None:
+        self._packing.begin(file.digest, file.size, start=start, source=older_at)
         there = start
         try:
             for piece in pieces:
@@ -163,10 +166,9 @@ class Parcel:
                 there += piece.size if isinstance(piece, Copy) else len(piece)
                 if isinstance(piece, Copy):
                     self._parcels.hurry()  # what little there is to send does not wait for more
-            self._packing.end()
-        except ports.PutOff:
-            self._packing.end(LEFT)
-            self._left[file.digest] = there if file.size >= KEPT_FROM else 0
+            self._packing.end(LEFT if source.put_off else 0)
+            if source.put_off:
+                self._left[file.digest] = there if file.size >= KEPT_FROM else 0
         except (ports.ContentChanged, OSError) as error:
             self._packing.end(ABORTED)
             self._problems[file.digest] = str(error) if not isinstance(error, OSError) else told(error)
@@ -209,6 +211,7 @@ class Parcel:
         for digest, text in told_there.items():
             if digest not in self._left or text != PUT_OFF:
                 self._parcels.doubtful.add(digest)
+                self._parcels.parts.pop(digest, None)
             elif self._left[digest]:
                 self._parcels.parts[digest] = self._left[digest]
         return {**{digest: str(text) for digest, text in told_there.items()}, **self._problems}
@@ -218,6 +221,20 @@ class Parcel:
         self._parcels.press.sent(self._writing.write(data))
         if self._unpacking is None:
             self._unpacking = self._parcels.unpack(self._name)
+
+
+class _Source:
+    """Chunks that end where they are put off: what was read until then is told all the same."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.put_off = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except ports.PutOff:
+            self.put_off = True
 
 
 def parts_from_json(value: Any) -> dict[Digest, int]:
