@@ -48,7 +48,8 @@ def clock(at: float) -> str:
 
 def fires(daily: str, now: float) -> float:
     """The next moment, after `now`, of a daily time `HHmm` in UTC. ValueError for what is no time."""
-    if len(daily) != 4 or not (daily.isascii() and daily.isdigit()) or int(daily[:2]) > 23 or int(daily[2:]) > 59:
+    written = len(daily) == 4 and daily.isascii() and daily.isdigit()
+    if not written or int(daily[:2]) > 23 or int(daily[2:]) > 59:
         raise ValueError(f"no time of the day: {daily!r}")
     of_day = int(daily[:2]) * 3600.0 + int(daily[2:]) * MINUTE
     at = now - now % DAY + of_day

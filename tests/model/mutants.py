@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from devsync.core import reconcile as core
 from devsync.core.reconcile import Verdict
 from devsync.core.snapshot import Change, File, Leaf, Outcome, RelPath, Snapshot
+from devsync.daemon.carrying import Carrier, Done
 from devsync.daemon.engine import Engine
 from devsync.ports import ContentChanged, Unavailable
 from tests.fakes.memory import Content, MemoryStaging
@@ -49,20 +50,18 @@ class NeverSettles(Ledger):
 # ---------------------------------------------------------------- engines
 
 
-class AncestorFirst(Engine):
+class AncestorFirst(Carrier):
     """Remembers what it is about to do as done."""
 
-    def _apply(self, side: str, changes: list[Change]) -> list[tuple[str, Change, Outcome]]:
-        self._settle([(change.path, change.new) for change in changes])
+    def _apply(self, side: str, changes: list[Change]) -> Done:
+        self._settle([(change.path, change.new) for change in changes], ())
         return super()._apply(side, changes)
 
 
-class HalfMerge(Engine):
+class HalfMerge(Carrier):
     """Keeps the old ancestor when half of a merge was refused."""
 
-    def _conclude(
-        self, outcomes: list[tuple[str, Change, Outcome]], problems: dict[RelPath, str]
-    ) -> set[RelPath]:
+    def _conclude(self, outcomes: Done, problems: dict[RelPath, str]) -> set[RelPath]:
         undone = {change.path for _, change, outcome in outcomes if not outcome.done}
         problems.update((change.path, out.problem) for _, change, out in outcomes if out.problem)
         done = [(change.path, change.new) for _, change, _ in outcomes if change.path not in undone]
@@ -70,12 +69,10 @@ class HalfMerge(Engine):
         return undone - problems.keys()
 
 
-class UndoneIsDone(Engine):
+class UndoneIsDone(Carrier):
     """Does not read the outcomes."""
 
-    def _conclude(
-        self, outcomes: list[tuple[str, Change, Outcome]], problems: dict[RelPath, str]
-    ) -> set[RelPath]:
+    def _conclude(self, outcomes: Done, problems: dict[RelPath, str]) -> set[RelPath]:
         done = [(side, change, Outcome(change.path, True, change.new)) for side, change, _ in outcomes]
         return super()._conclude(done, problems)
 
@@ -246,13 +243,14 @@ class TornRead(Stepped):
 
 
 POLICY = "devsync.core.reconcile.decide"
+CARRIER = "devsync.daemon.engine.Carrier"
 
 MUTANTS = [
     Mutant("no_intent", "cause", Parts(ledger=NoIntent)),
     Mutant("never_settles", "memory", Parts(ledger=NeverSettles)),
-    Mutant("ancestor_first", "cause", Parts(engine=AncestorFirst)),
-    Mutant("half_merge", "merge", Parts(engine=HalfMerge)),
-    Mutant("undone_is_done", "cause", Parts(engine=UndoneIsDone)),
+    Mutant("ancestor_first", "cause", patches={CARRIER: AncestorFirst}),
+    Mutant("half_merge", "merge", patches={CARRIER: HalfMerge}),
+    Mutant("undone_is_done", "cause", patches={CARRIER: UndoneIsDone}),
     Mutant("presume_always", "convergence", Parts(engine=PresumesAlways)),
     Mutant("intent_means_done", "cause", Parts(engine=IntentMeansDone)),
     Mutant("delete_wins", "merge", patches={POLICY: delete_wins}),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from devsync.core.snapshot import File
 from devsync.ports import ContentChanged
 from devsync.replica import codec, parcel
+from devsync.replica.arrival import Cut
 from devsync.replica.commit import no_step
 from devsync.replica.home import Home
 from devsync.replica.parcels import Parcel, Parcels
@@ -199,7 +200,7 @@ def test_a_content_that_changes_is_given_up_alone(home: Home) -> None:
 def test_one_that_is_cut_off_leaves_nothing(home: Home, short: int) -> None:
     data = os.urandom(5000)
     whole = packed(codec.RAW, lambda made: made.put(content(data), [data]))
-    with pytest.raises(parcel.Cut):
+    with pytest.raises(Cut):
         unpack(home, codec.RAW, whole[:-short])
     assert "parcel-x" not in os.listdir(home.tmp)
 
@@ -222,7 +223,7 @@ def block(data: bytes) -> bytes:
     ],
 )
 def test_what_no_sender_packs_is_refused(home: Home, lie: bytes) -> None:
-    with pytest.raises((ValueError, KeyError, TypeError, parcel.Cut)):
+    with pytest.raises((ValueError, KeyError, TypeError, Cut)):
         unpack(home, codec.ZLIB, lie)
 
 
@@ -236,7 +237,7 @@ def test_no_bytes_make_it_write_what_is_not_a_content(
     with Home(root, no_step) as home:
         try:
             unpack(home, codec.ZLIB, block(data))
-        except (ValueError, KeyError, TypeError, parcel.Cut):
+        except (ValueError, KeyError, TypeError, Cut):
             pass
         for name in os.listdir(home.tmp):
             found = home.tmp, name
