@@ -13,16 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from devsync.core.quantity import show_duration
-from devsync.folders import expand, user_file
-from devsync.ports import Misuse
+from devsync.folders import FILE_NAME, expand, user_file
 from devsync.settings import schema
 from devsync.settings.cost import MONEY, CostConfig
 from devsync.settings.failsafe import ALONE, FailsafeConfig
 from devsync.settings.file import Settings
 from devsync.settings.idle import IdleConfig, SignalsConfig
 from devsync.settings.schema import setting
-
-FILE_NAME = "devsync.toml"
 
 # ---------------------------------------------------------------- the records
 
@@ -239,15 +236,6 @@ SETTINGS: Mapping[str, schema.Setting] = {
 
 
 # ---------------------------------------------------------------- reading them
-
-
-def find_project(start: Path) -> Path:
-    """The nearest folder, from `start` upwards, that holds a devsync.toml. Raises Misuse."""
-    start = start.absolute()
-    for folder in (start, *start.parents):
-        if os.path.isfile(folder / FILE_NAME):
-            return folder
-    raise Misuse(f"no {FILE_NAME} here or in any parent folder: {start}", hint="`devsync init` writes one")
 
 
 def default_name(root: Path) -> str:

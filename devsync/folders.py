@@ -1,4 +1,4 @@
-"""Where devsync keeps its own files on this computer: defaults, state, the control socket."""
+"""Where the project is, and where devsync keeps its own files on this computer: defaults, state, socket."""
 
 from __future__ import annotations
 
@@ -11,10 +11,21 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from devsync.ports import DevsyncError
+from devsync.ports import DevsyncError, Misuse
+
+FILE_NAME = "devsync.toml"
 
 SOCKET_LIMIT = 100
 """Bytes. Linux takes 107 in the address of a Unix socket, macOS 103."""
+
+
+def find_project(start: Path) -> Path:
+    """The nearest folder, from `start` upwards, that holds a devsync.toml. Raises Misuse."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        if os.path.isfile(folder / FILE_NAME):
+            return folder
+    raise Misuse(f"no {FILE_NAME} here or in any parent folder: {start}", hint="`devsync init` writes one")
 
 
 def home(environ: Mapping[str, str]) -> Path:

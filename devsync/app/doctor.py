@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from devsync.app.machine import open_machine
-from devsync.config import Config, find_project, load
+from devsync.config import Config, load
 from devsync.core.checkup import FAILED, OK, WARNING, Check, disk, judge, watches
-from devsync.folders import state_dir
+from devsync.folders import find_project, state_dir
 from devsync.ports import DevsyncError, Machine, Power
 
 

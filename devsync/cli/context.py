@@ -22,7 +22,7 @@ class Project:
 
     def root(self) -> Path:
         """The folder of the project: `start`, or the nearest above it that holds a devsync.toml."""
-        from devsync.config import find_project
+        from devsync.folders import find_project
 
         return find_project(self.start)
 

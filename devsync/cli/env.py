@@ -70,7 +70,7 @@ def _tell(root: Path, present: str | None, setup: str) -> None:
 
 
 def _set(root: Path, setup: str) -> bool:
-    from devsync.config import FILE_NAME
+    from devsync.folders import FILE_NAME
     from devsync.settings.edit import with_values
 
     path = root / FILE_NAME

@@ -12,8 +12,8 @@ import click
 
 from devsync.cli.context import Project, pass_project
 from devsync.cli.output import is_terminal, note
-from devsync.config import FILE_NAME, SETTINGS, default_name, load
-from devsync.folders import expand
+from devsync.config import SETTINGS, default_name, load
+from devsync.folders import FILE_NAME, expand
 from devsync.ports import DevsyncError, Misuse
 from devsync.settings.example import render
 

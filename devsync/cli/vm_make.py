@@ -128,7 +128,8 @@ def _place(
     """The project's folder, and the settings that name the machine: as given, as written, else as usual."""
     import tomllib
 
-    from devsync.config import FILE_NAME, default_name, find_project
+    from devsync.config import default_name
+    from devsync.folders import FILE_NAME, find_project
 
     root, table = project.start, {}
     try:
@@ -156,7 +157,7 @@ def _config(project: Project, root: Path, values: Mapping[str, object]) -> Confi
 def _write_down(project: Project, root: Path, values: Mapping[str, object]) -> None:
     """Put the machine into devsync.toml, or make one that has it."""
     from devsync.cli.init import write_new
-    from devsync.config import FILE_NAME
+    from devsync.folders import FILE_NAME
     from devsync.settings.edit import with_values
 
     path = root / FILE_NAME

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devsync import config
+from devsync import config, folders
 from devsync.config import SETTINGS, AzureConfig, Config, SshConfig, TunnelConfig
 from devsync.folders import user_file
 from devsync.ports import Misuse
@@ -355,14 +355,14 @@ def test_the_nearest_folder_above(world: World) -> None:
     world.write(LOCAL)
     below = world.root / "a" / "b"
     below.mkdir(parents=True)
-    assert config.find_project(below) == world.root
+    assert folders.find_project(below) == world.root
     (world.root / "a/devsync.toml").write_text("")
-    assert config.find_project(below) == world.root / "a"
+    assert folders.find_project(below) == world.root / "a"
 
 
 def test_no_project(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match=r"no devsync\.toml") as caught:
-        config.find_project(tmp_path)
+        folders.find_project(tmp_path)
     assert "devsync init" in caught.value.hint
 
 
