@@ -105,10 +105,14 @@ class Trial(Project):
         self.bed, self.folder = bed, folder
         self.there = bed.sshd.home / folder.name
         self.there.mkdir()
-        further = 'allow_secrets = ["*"]\n\n[idle]\nafter = "never"\n'
+        # The standard library brings keys for its own tests; everything else is searched for secrets.
+        further = 'allow_secrets = ["*.pem"]\n\n[idle]\nafter = "never"\n'
         path = str(self.there / "devsync")
         config = config_for(bed.sshd, port=bed.port, remote=remote, path=path, further=further)
         super().__init__(folder, config, git=git)
+        # As it is once installed: compiled, wherever this runs.
+        self.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.environ["PYTHONPYCACHEPREFIX"] = str(bed.folder / "compiled")
 
     @property
     def rsynced(self) -> Path:
