@@ -47,7 +47,6 @@ from devsync.replica.remote_probe import RemoteProbe
 from devsync.replica.remote_watch import RemoteWatch
 from devsync.replica.rules import ProjectRules
 from devsync.replica.watch import Watcher
-from devsync.ssh.tunnel import Tunnel
 from devsync.store import Store
 from devsync.work.command import Run, command_line
 from devsync.work.provenance import origin
@@ -268,17 +267,6 @@ class _Daemon:
     def _start_command(self, connection: Connection, order: Order, terminal: Terminal | None) -> Run:
         line = command_line(surroundings(self._config), order, buffered=terminal is not None)
         return Run(connection, line, terminal)
-
-
-def _tunnel_as_json(tunnel: Tunnel) -> Mapping[str, object]:
-    return {
-        "local": tunnel.port or tunnel.wanted,
-        "wanted": tunnel.wanted,
-        "remote": tunnel.remote,
-        "state": tunnel.state,
-        "bytes": tunnel.sent + tunnel.received,
-        "error": tunnel.problem or None,
-    }
 
 
 def _log_to(file: Path) -> logging.Handler:
