@@ -130,7 +130,8 @@ class Replica(Protocol):
     def apply(self, changes: Sequence[Change]) -> list[Outcome]:
         """Make the changes, each only if its `old` is what is there; one outcome each, in order.
 
-        Contents must have been staged. What is replaced or deleted goes to this side's trash.
+        Contents must have been staged; they stay until a change needs them. What is replaced or deleted
+        goes to this side's trash.
         """
 
     def marker(self) -> Mapping[str, object] | None:

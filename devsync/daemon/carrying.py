@@ -6,13 +6,13 @@ Owned by the thread that synchronises.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from devsync.core.reconcile import Plan
 from devsync.core.snapshot import WRITING, Change, Digest, File, Leaf, Outcome, RelPath
 from devsync.daemon.keeping import prune
-from devsync.daemon.slices import entangled, part
+from devsync.daemon.slices import part
 from devsync.daemon.storms import LOCAL, REMOTE, Storms
 from devsync.daemon.transfer import SMALL, Meter, Metered, Turns, contents, needs_content
 from devsync.ports import PutOff, Replica
@@ -69,11 +69,11 @@ class Result:
 
 @dataclass
 class _Staged:
-    """What can be applied, by side; what to try later, and why; what was put off."""
+    """What can be applied, by side; what to try later, and why; whether nothing is to be applied now."""
 
     ready: dict[str, list[Change]]
     problems: dict[RelPath, str] = field(default_factory=dict)
-    put_off: set[RelPath] = field(default_factory=set)
+    put_off: bool = False
     flying: Metered | None = None
 
     def leave_out(self, paths: Collection[RelPath]) -> None:
@@ -98,61 +98,66 @@ class Carrier:
     ) -> None:
         self._sides, self._intents, self._settle, self._storms = sides, intents, settle, storms
         self._meter, self._beat, self._turns = meter, beat, turns
-        self.begun: dict[Digest, int] = {}
-        """How many bytes have moved of contents that were put off."""
+        self._begun: dict[Digest, int] = {}
+        self._waiting: dict[str, dict[Digest, int]] = {LOCAL: {}, REMOTE: {}}
+
+    def moved(self) -> tuple[int, int]:
+        """What has come already of plans that were put off: whole contents, and bytes."""
+        whole = [size for sizes in self._waiting.values() for size in sizes.values()]
+        return len(whole), sum(whole) + sum(self._begun.values())
 
     def carry_out(self, plan: Plan, *, free: bool = False) -> tuple[Result, Plan]:
         """Do what a plan says, each change under its precondition, and remember what was done.
 
-        What was put off instead is returned besides; `free`: nothing of it need be done together.
+        If something is more urgent, nothing is applied: what was put off is returned besides, and the
+        contents that have come wait for it. `free`: this may happen between any two contents.
         """
         self._settle(plan.agreed)
         staged = self._stage(plan, free)
+        later = set(staged.problems)
+        if staged.put_off:
+            left = part(plan, {change.path for changes in staged.ready.values() for change in changes})
+            tried = replace(plan, to_local=(), to_remote=())
+            return Result(tried, later=frozenset(later), problems=staged.problems), left
         for side, changes in staged.ready.items():
             if changes:
                 self._intents.begin(side, changes)
         outcomes = [done for side in (LOCAL, REMOTE) for done in self._apply(side, staged.ready[side])]
-        later = set(staged.problems)
         again = self._conclude(outcomes, staged.problems)
         later |= self._land(staged, outcomes)
-        left = part(plan, staged.put_off)
-        tried = plan.holding(dict.fromkeys(staged.put_off, "")) if staged.put_off else plan
-        return Result(tried, frozenset(again), frozenset(later), staged.problems), left
+        return Result(plan, frozenset(again), frozenset(later), staged.problems), Plan()
 
     # ------------------------------------------------------------ contents
 
     def _stage(self, plan: Plan, free: bool) -> _Staged:
-        """Bring the contents over."""
+        """Bring the contents over that are not there yet."""
         staged = _Staged({LOCAL: list(plan.to_local), REMOTE: list(plan.to_remote)})
         self._turns.begin()
         for source, side in ((REMOTE, LOCAL), (LOCAL, REMOTE)):
-            wanted = contents(staged.ready[side])
-            if not wanted:
+            there = self._waiting[side]
+            wanted = [each for each in contents(staged.ready[side]) if each[1].digest not in there]
+            if not wanted or staged.put_off:
                 continue
-            missing = {file.digest for _, file in wanted}
-            if not staged.put_off:
-                target = self._sides[side]
-                staging = Metered(
-                    target.staging(), self._meter, side, self._beat, self._turns, free=free, begun=self.begun
-                )
-                try:
-                    self._sides[source].supply(wanted, staging)
-                except PutOff:
-                    missing -= staging.arrived
-                else:
-                    missing = set()
-                    if self._may_fly(plan, staging):
-                        staged.flying = staging
-                        continue
-                failed = staging.finish()
-                if failed:
-                    prune(target)  # the disk may be full
-                for path, digest in _needing(staged.ready[side], failed).items():
-                    staged.problems[path] = failed[digest]
-            staged.put_off.update(_needing(staged.ready[side], missing))
-        if staged.put_off:
-            staged.put_off |= _removals(plan)
-        staged.leave_out({*staged.problems, *staged.put_off})
+            target = self._sides[side]
+            staging = Metered(
+                target.staging(), self._meter, side, self._beat, self._turns, free=free, begun=self._begun
+            )
+            try:
+                self._sides[source].supply(wanted, staging)
+            except PutOff:
+                staged.put_off = True
+            else:
+                if self._may_fly(plan, staging):
+                    staged.flying = staging
+                    continue
+            failed = staging.finish()
+            there.update((digest, size) for digest, size in staging.arrived.items() if digest not in failed)
+            if failed:
+                prune(target)  # the disk may be full
+            for change in staged.ready[side]:
+                if isinstance(change.new, File) and change.new.digest in failed and needs_content(change):
+                    staged.problems[change.path] = failed[change.new.digest]
+        staged.leave_out(staged.problems)
         return staged
 
     def _may_fly(self, plan: Plan, staging: Metered) -> bool:
@@ -181,6 +186,9 @@ class Carrier:
     def _apply(self, side: str, changes: list[Change]) -> Done:
         if not changes:
             return []
+        for change in changes:
+            if isinstance(change.new, File):
+                self._waiting[side].pop(change.new.digest, None)
         outcomes = self._sides[side].apply(changes)
         self._storms.note(side, changes, outcomes)
         return [(side, change, outcome) for change, outcome in zip(changes, outcomes, strict=True)]
@@ -198,20 +206,3 @@ class Carrier:
         if outcomes:
             self._settle(done, ((side, change.path) for side, change, _ in outcomes))
         return {path for path in undone if path not in problems}
-
-
-def _needing(changes: Iterable[Change], digests: Collection[Digest]) -> dict[RelPath, Digest]:
-    """The paths that need one of these contents."""
-    return {
-        change.path: change.new.digest
-        for change in changes
-        if isinstance(change.new, File) and change.new.digest in digests and needs_content(change)
-    }
-
-
-def _removals(plan: Plan) -> set[RelPath]:
-    """What waits for something that was put off, in whose place it may be: nobody is to miss a moved file."""
-    changes = (*plan.to_local, *plan.to_remote)
-    if entangled({change.path for change in changes}):
-        return set()
-    return {change.path for change in changes if change.new is None}

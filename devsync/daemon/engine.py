@@ -282,8 +282,9 @@ class Engine:
     ) -> tuple[Result, Slice]:
         """What came of it, and what is left of it. `others` belong to it, `free` as for `Carrier`."""
         waiting = [slice_, *others, *self._rest]
-        size = sum(each.size for each in waiting) - sum(self._carrier.begun.values())
-        self._meter.planned(sum(len(each.paths) for each in waiting), max(0, size))
+        came, moved = self._carrier.moved()
+        files, size = sum(len(each.paths) for each in waiting), sum(each.size for each in waiting)
+        self._meter.planned(max(0, files - came), max(0, size - moved))
         result, left = self._carrier.carry_out(slice_.plan, free=free or bool(others))
         if self._merging is not None:
             self._merging.keep()

@@ -15,11 +15,17 @@ from devsync.core.reconcile import Plan
 from devsync.core.snapshot import File, RelPath, parents, within
 from devsync.daemon.transfer import needs_content
 
-FILES = 4096
+FILES = 16_384
 """So many files are changed together, however small they are."""
 
 SIZE = 32 << 20
-"""So many bytes of contents travel together; a larger one by itself."""
+"""So many bytes of contents travel together, whatever they are; a larger one by itself."""
+
+SMALLISH = 4 << 20
+"""Up to so many bytes a content is among the small ones, which are not to wait for larger ones."""
+
+MANY = 4
+"""So many times as many bytes travel together of those."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +109,15 @@ def sliced(plan: Plan) -> list[Slice]:
     first = entangled(sizes)
     order = sorted(sizes, key=lambda path: (path not in first, path not in arriving, sizes[path]))
     packets: list[set[RelPath]] = [set()]
-    room = SIZE
+    room = MANY * SIZE
+    small = True
     for path in order:
-        full = len(packets[-1]) >= FILES or sizes[path] > room
+        larger = small and sizes[path] > SMALLISH
+        full = larger or len(packets[-1]) >= FILES or sizes[path] > room
         if full and packets[-1] and path not in first:
+            small = sizes[path] <= SMALLISH
             packets.append(set())
-            room = SIZE
+            room = SIZE * (MANY if small else 1)
         packets[-1].add(path)
         room -= sizes[path]
     head, *others = (part(plan, packet) for packet in packets)

@@ -108,8 +108,8 @@ class Metered:
         self._keeps = isinstance(staging, (Assembling, Expecting))
         self._put_off: set[Digest] = set()
         self._over = False
-        self.arrived: set[Digest] = set()
-        """What has been put whole, as far as is known before `finish`."""
+        self.arrived: dict[Digest, int] = {}
+        """What has been put whole, and its bytes, as far as is known before `finish`."""
         self.size = 0
 
     def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
@@ -147,7 +147,7 @@ class Metered:
         self._staging.put(file, self._count(file, chunks))
         if file.digest in self._put_off:
             raise PutOff
-        self.arrived.add(file.digest)
+        self.arrived[file.digest] = file.size
         self._meter.came()
 
     def send(self) -> bool:

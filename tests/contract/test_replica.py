@@ -324,6 +324,18 @@ def test_contents_are_handed_over(side: Side) -> None:
     assert other.entries == {path: Content(content) for path, content in contents.items()}
 
 
+def test_what_is_staged_waits_while_something_else_is_applied(side: Side) -> None:
+    staging = side.replica.staging()
+    staging.put(file(b"it can wait"), [b"it can wait"])
+    assert staging.finish() == {}
+    staging = side.replica.staging()
+    staging.put(file(b"it is urgent!"), [b"it is urgent!"])
+    assert staging.finish() == {}
+    done(side.replica.apply([Change("save", None, file(b"it is urgent!"))]))
+    done(side.replica.apply([Change("bulk", None, file(b"it can wait"))]))
+    assert side.tree() == {"save": b"it is urgent!", "bulk": b"it can wait"}
+
+
 def test_what_is_staged_is_invisible(side: Side) -> None:
     staging = side.replica.staging()
     staging.put(file(b"on its way"), [b"on its way"])

@@ -10,7 +10,9 @@ import pytest
 
 from devsync.core.snapshot import Change, Outcome
 from devsync.daemon import inbox, slices, supervisor
+from devsync.daemon.engine import REMOTE
 from devsync.daemon.inbox import Inbox
+from devsync.daemon.transfer import SLICE, Turns
 from devsync.ports import Unavailable
 from tests.daemon.loop import Loop
 from tests.daemon.rig import PATIENCE, Pair, until
@@ -99,13 +101,17 @@ def test_a_barrier_ends_though_a_file_changes_faster_than_it_travels(loop: Loop)
     write(loop.local, "data/17", "and this")
     batches = Batches(loop)
 
+    enough = threading.Event()
+
     def again() -> None:
+        if enough.is_set():
+            return
         save(loop, "data/19", "y" * (len(batches.paths) % 7 + 30))
         batches.during[len(batches.paths) + 1] = again
 
     batches.during[0] = again
     loop.inbox.request().result(PATIENCE)
-    batches.during.clear()
+    enough.set()
     assert loop.flush() == {}
     assert texts(loop.remote) == texts(loop.local)
 
@@ -146,6 +152,38 @@ def test_progress_counts_down(loop: Loop) -> None:
     loop.start()
     assert [files for files, _ in seen] == list(range(FILES, 0, -2))
     assert {size for _, size in seen} == {FILES * (FILES + 1) // 2}
+
+
+def test_what_has_come_waits_for_the_rest_and_does_not_come_twice(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "FILES", FILES)
+    for number in range(FILES + 1):
+        pair.write(pair.local, f"data/{number:02}", "x" * (number + 1))
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += SLICE / 4
+        return now[0]
+
+    pair.engine._carrier._turns = Turns(lambda: True, clock)
+    engine = pair.engine
+    result = engine.begin(None, None)
+    assert (result.complete, result.plan.quiet) == (True, True)
+    assert pair.remote.entries == {}, "nothing is applied before what is urgent"
+    assert engine.waiting == FILES + 1
+    assert 0 < pair.meter.bytes[REMOTE] < FILES
+    pair.write(pair.local, "save.py", "saved")
+    engine.begin({"save.py"}, set())
+    assert pair.texts(pair.remote) == {"save.py": "saved"}
+    turns = 0
+    while engine.waiting:
+        assert engine.go_on().complete
+        turns += 1
+    assert turns > 3
+    assert pair.texts(pair.remote) == pair.texts(pair.local)
+    assert pair.meter.bytes[REMOTE] == sum(range(1, FILES + 2)) + len("saved")
+    assert engine._carrier.moved() == (0, 0)
 
 
 # ------------------------------------------------------------ the inbox

@@ -36,6 +36,7 @@ def paths(plan: Plan) -> list[set[str]]:
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(slices, "FILES", 3)
     monkeypatch.setattr(slices, "SIZE", 100)
+    monkeypatch.setattr(slices, "MANY", 1)
     yield
 
 
@@ -49,6 +50,14 @@ def test_small_ones_go_first_and_removals_last() -> None:
     gone = Change("gone", file("gone"), None)
     plan = to_remote(gone, new("large", 500), new("b", 60), new("a", 5), new("c", 70), new("d", 0))
     assert paths(plan) == [{"a", "d", "b"}, {"c"}, {"large"}, {"gone"}]
+
+
+def test_small_ones_are_not_applied_behind_larger_ones() -> None:
+    small = [new(f"src/{number}", 1 << 20) for number in range(40)]
+    larger = [new(f"data/{number}", 8 << 20) for number in range(5)]
+    made = paths(to_remote(*larger, *small))
+    assert made[0] == {change.path for change in small}
+    assert [len(each) for each in made[1:]] == [4, 1]
 
 
 @pytest.mark.usefixtures("small")

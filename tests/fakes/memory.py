@@ -133,7 +133,9 @@ class MemoryReplica:
         falling = sorted((c for c in changes if c.new is None), key=lambda change: -change.path.count("/"))
         outcomes = {change.path: self._apply(change) for change in falling}
         outcomes.update({change.path: self._apply(change) for change in changes if change.new is not None})
-        self._staged.clear()
+        for change in changes:
+            if isinstance(change.new, File):
+                self._staged.pop(change.new.digest, None)
         return [outcomes[change.path] for change in changes]
 
     def _apply(self, change: Change) -> Outcome:

@@ -55,7 +55,7 @@ class Transfer:
             self.source.supply(wanted, staging)
         except PutOff:
             pass
-        return staging.arrived, dict(staging.finish())
+        return set(staging.arrived), dict(staging.finish())
 
     def all_of(self, *wanted: tuple[str, File]) -> int:
         """How many turns it took."""
