@@ -197,6 +197,7 @@ def test_a_module_says_what_it_is_for_and_is_no_longer_than_it_should(module: st
 
 LISTS = {
     "devsync.replica.luggage": "TRAVELLING",
+    "devsync.replica.remote_events": "LISTENING",
     "devsync.replica.remote_probe": "PROBING",
     "devsync.replica.remote_questions": "TELLING",
     "devsync.work.jobs": "TRAVELLING",

@@ -25,7 +25,7 @@ from devsync.daemon.parts import Parts
 from devsync.daemon.requests import handlers
 from devsync.daemon.status import Identity, as_json
 from devsync.ports import DevsyncError, Power
-from devsync.probe import terminals
+from devsync.probe import scheduled_events, terminals
 from devsync.probe import verbs as probe_verbs
 from devsync.replica.helper import VERBS
 from tests.system.project import Project
@@ -270,7 +270,7 @@ def test_every_verb_and_operation_is_in_the_protocol() -> None:
     verbs = {
         code for row in table.splitlines() for code in CODE.findall(row.partition("|")[2].partition("|")[0])
     }
-    assert verbs == {*VERBS, *probe_verbs.VERBS, *terminals.VERBS}
+    assert verbs == {*VERBS, *probe_verbs.VERBS, *terminals.VERBS, *scheduled_events.VERBS}
     operations = page.partition("Operations:")[2].partition("During `run`")[0]
     assert set(CODE.findall(operations)) == set(handlers(cast("Parts", None)))
 

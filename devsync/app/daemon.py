@@ -28,6 +28,7 @@ from devsync.core.ignore import Rules
 from devsync.core.jobs import Order
 from devsync.core.reconcile import Mode
 from devsync.daemon.allocator import give_back_large_blocks
+from devsync.daemon.announced import Announcements
 from devsync.daemon.board import Board
 from devsync.daemon.control import Control, as_json
 from devsync.daemon.engine import Permission
@@ -43,6 +44,7 @@ from devsync.daemon.sync import MARK, SyncLoop, SyncPolicy
 from devsync.daemon.systemd import Notify
 from devsync.folders import socket_path, state_dir
 from devsync.ports import Connection, DevsyncError, Process, Replica, Terminal, Unavailable
+from devsync.replica.remote_events import RemoteEvents
 from devsync.replica.remote_probe import RemoteProbe
 from devsync.replica.remote_watch import RemoteWatch
 from devsync.replica.rules import ProjectRules
@@ -204,6 +206,10 @@ class _Daemon:
         self._supervisor.add(self._jobs)
         check, attend = self._config.idle.check, self._failsafe.attend
         self._supervisor.add(RemoteProbe(self._exec, self._idle.observed, check, attend))
+        if self._config.machine.azure is not None and self._machine.provider == "azure":
+            vm = self._config.machine.azure.vm_name
+            announced = Announcements(vm, self._inbox, self._board, self._notifier)
+            self._supervisor.add(RemoteEvents(self._exec, announced.take))
         self._supervisor.add(self._failsafe.keeper)
         self._supervisor.add(self._budget)
         self._supervisor.add(self._idle.keeper)

@@ -36,12 +36,34 @@ class Refused(Exception):
     """A deed that was not done; the text says why."""
 
 
+def ask_metadata(environ: Mapping[str, str], path: str) -> Mapping[str, Any]:
+    """What the metadata service says; empty if that is no JSON object. Raises Refused."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    place = (environ.get(METADATA_AT) or METADATA).rstrip("/")
+    request = urllib.request.Request(place + path, headers={"Metadata": "true"})  # noqa: S310 (the link's own)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is never behind a proxy
+    try:
+        with opener.open(request, timeout=NEAR) as answer:
+            return _json(answer.read(LARGEST))
+    except urllib.error.HTTPError as error:
+        with error:
+            if "/identity/" in path and error.code in (400, 404):
+                raise Refused("the VM has no managed identity") from None
+            raise Refused(f"the VM's metadata service answers {error.code}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Refused(
+            f"the VM's metadata service does not answer: {_why(getattr(error, 'reason', error))}"
+        ) from None
+
+
 class Cloud:
     """Azure, as the identity of this VM sees it."""
 
     def __init__(self, order: Order, environ: Mapping[str, str]) -> None:
-        self._order = order
-        self._metadata = (environ.get(METADATA_AT) or METADATA).rstrip("/")
+        self._order, self._environ = order, environ
         self._token = ""
 
     def check(self) -> str:
@@ -72,34 +94,16 @@ class Cloud:
 
     def _sign_in(self) -> None:
         """Get a token, if this is the VM that the order is for: a copy of its disk may run elsewhere."""
-        found = self._ask_metadata("/metadata/instance/compute?api-version=2021-02-01")
+        found = ask_metadata(self._environ, "/metadata/instance/compute?api-version=2021-02-01")
         if str(found.get("resourceId", "")).lower() != self._order.vm.lower():
             raise Refused("this is not the VM that the order was given for")
         resource = self._order.audience.rstrip("/")
-        token = self._ask_metadata(
-            f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}"
+        token = ask_metadata(
+            self._environ, f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}"
         ).get("access_token")
         if not token:
             raise Refused("the VM has no managed identity")
         self._token = str(token)
-
-    def _ask_metadata(self, path: str) -> Mapping[str, Any]:
-        import urllib.error
-        import urllib.request
-
-        headers = {"Metadata": "true"}
-        request = urllib.request.Request(self._metadata + path, headers=headers)  # noqa: S310 (the link's own)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # it is never behind a proxy
-        try:
-            with opener.open(request, timeout=NEAR) as answer:
-                return _json(answer.read(LARGEST))
-        except urllib.error.HTTPError as error:
-            with error:
-                if "/identity/" in path and error.code in (400, 404):
-                    raise Refused("the VM has no managed identity") from None
-                raise Refused(f"the VM's metadata service answers {error.code}") from None
-        except OSError as error:
-            raise Refused(f"the VM's metadata service does not answer: {_why(error)}") from None
 
     def _send(
         self, method: str, path: str, body: object = None, *, last: bool = False
