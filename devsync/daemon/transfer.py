@@ -105,7 +105,9 @@ class Metered:
         self._turns, self._free = turns, free
         self._begun = {} if begun is None else begun
         self._told: dict[Digest, int] = {}
-        self._keeps = isinstance(staging, (Assembling, Expecting))
+        # Asked once, not for each content: of a protocol that is a long question.
+        self._expecting = staging if isinstance(staging, Expecting) else None
+        self._assembling = staging if isinstance(staging, Assembling) else None
         self._put_off: set[Digest] = set()
         self._over = False
         self.arrived: dict[Digest, int] = {}
@@ -114,18 +116,18 @@ class Metered:
 
     def expect(self, wanted: Sequence[tuple[RelPath, File]]) -> None:
         """Expecting, as far as the staging is."""
-        if isinstance(self._staging, Expecting):
-            self._staging.expect(wanted)
+        if self._expecting is not None:
+            self._expecting.expect(wanted)
 
     def begun(self, file: File) -> int:
         """Expecting, as far as the staging is."""
-        start = self._staging.begun(file) if isinstance(self._staging, Expecting) else 0
+        start = self._expecting.begun(file) if self._expecting is not None else 0
         self._tell_start(file, start)
         return start
 
     def basis(self, path: RelPath, file: File) -> Basis | None:
         """Assembling, as far as the staging is."""
-        found = self._staging.basis(path, file) if isinstance(self._staging, Assembling) else None
+        found = self._assembling.basis(path, file) if self._assembling is not None else None
         self._tell_start(file, 0 if found is None else found.start)
         return found
 
@@ -163,7 +165,8 @@ class Metered:
         return {digest: why for digest, why in failed.items() if digest not in self._put_off}
 
     def _count(self, file: File, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        turns = self._turns if self._keeps and file.size >= LARGE else None
+        keeps = self._expecting is not None or self._assembling is not None
+        turns = self._turns if keeps and file.size >= LARGE else None
         told = self._told.pop(file.digest, 0)
         try:
             for chunk in chunks:

@@ -47,8 +47,9 @@ class Fetching:
     def _supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
         ahead: deque[tuple[File, Iterable[bytes]]] = deque()
         size = 0
+        yielding = staging if isinstance(staging, Yielding) else None
         for path, file in wanted:
-            if isinstance(staging, Yielding) and staging.over():
+            if yielding is not None and yielding.over():
                 while ahead:
                     _hand_over(ahead, staging)  # what was asked for is on its way
                 raise ports.PutOff

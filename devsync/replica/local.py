@@ -62,12 +62,15 @@ class LocalReplica:
             return self.tree.scan(self._rules, scope)
 
     def supply(self, wanted: Sequence[tuple[RelPath, File]], staging: ports.Staging) -> None:
-        if isinstance(staging, Expecting):
-            staging.expect(wanted)
+        # Asked once, not for each file: of a protocol that is a long question.
+        expecting = staging if isinstance(staging, Expecting) else None
+        yielding = staging if isinstance(staging, Yielding) else None
+        if expecting is not None:
+            expecting.expect(wanted)
         for path, file in wanted:
-            if isinstance(staging, Yielding) and staging.over():
+            if yielding is not None and yielding.over():
                 raise ports.PutOff
-            start = staging.begun(file) if isinstance(staging, Expecting) else 0
+            start = expecting.begun(file) if expecting is not None else 0
             staging.put(file, _content(self.tree.root, path, file, start))
 
     def staging(self) -> LocalStaging:
