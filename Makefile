@@ -13,7 +13,7 @@ demo: install  ## the whole job against an embedded machine, no account needed
 	@$(BIN)/devsync demo
 
 test: packages $(VENV)/dev  ## every test, against a real sshd and browser (installs openssh-server, rsync, chromium)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 12 $(ARGS)
 
 check: $(VENV)/dev  ## style and types
 	$(BIN)/ruff check .

@@ -150,6 +150,7 @@ def interleavings(
                     yield case
 
 
+@pytest.mark.timeout(240)  # a minute of one quiet core, and others share it
 def test_no_interleaving_loses_anything() -> None:
     count = sum(1 for _ in interleavings())
     assert count > 20_000

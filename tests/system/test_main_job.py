@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -180,8 +181,11 @@ def test_it_survives_its_terminal_and_ends_within_five_seconds(project: Project,
 
 
 def sshd_sessions(sshd: Sshd) -> list[int]:
-    """What runs there for a connection: all but the server itself."""
-    return [pid for pid in sshd.processes() if b"-D" not in _command(pid)]
+    """What runs there for a connection: all but the server, and the sampler, which is to outlive it."""
+    lock = sshd.home / ".local" / "state" / "devsync-sampler" / "lock"
+    told = lock.read_text() if lock.exists() else ""
+    sampler = json.loads(told)["pid"] if told else None
+    return [pid for pid in sshd.processes() if b"-D" not in _command(pid) and pid != sampler]
 
 
 def _command(pid: int) -> bytes:
