@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-demo: install  ## the whole job against an embedded machine, no account needed
+demo: $(VENV)/demo  ## the whole job against an embedded machine, no account needed
 	@$(BIN)/devsync demo
 
 test: packages $(VENV)/dev  ## every test, against a real sshd and browser (installs openssh-server, rsync, chromium)
@@ -45,9 +45,13 @@ $(VENV)/run: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+$(VENV)/demo: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@ $(VENV)/run
+
 $(VENV)/dev: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $@ $(VENV)/run
+	@touch $@ $(VENV)/demo $(VENV)/run
 
 clean:  ## remove what make made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

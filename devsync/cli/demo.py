@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -12,9 +13,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,9 @@ path = "~/work/demo"
 local = 0
 remote = {port}
 
+[run]
+setup = {setup}
+
 [idle]
 after = "2s"
 warn = "1s"
@@ -49,6 +54,12 @@ from model import SCORE
 pathlib.Path("result.json").write_text(json.dumps({"score": SCORE, "on": platform.node()}))
 print("trained: score", SCORE)
 """
+
+CELLS = ("from model import SCORE", "print('reported: score', SCORE)")
+"""Those of the notebook."""
+
+KERNEL = ("nbclient", "ipykernel")
+"""What executes a notebook: the extra `demo`."""
 
 
 @click.command()
@@ -92,6 +103,7 @@ class _Stage:
             self.save,
             self.run,
             self.job,
+            self.notebook,
             self.page,
             self.idle,
             self.stop,
@@ -107,7 +119,7 @@ class _Stage:
             "train.py": TRAIN,
             "page.html": "<h1>served by the machine</h1>\n",
             "data/huge.bin": "never leaves this computer\n",
-            "devsync.toml": CONFIG.format(port=self._port),
+            "devsync.toml": CONFIG.format(port=self._port, setup=json.dumps(_setup())),
         }
         for name, text in files.items():
             path = self._project / name
@@ -169,6 +181,19 @@ class _Stage:
         _verify(state["status"] == 0, f"it ended so: {state}")
         return f"job {job} said {len(said) - 1} lines and ended with status 0; model.bin is here"
 
+    def notebook(self) -> str:
+        """devsync notebook run report.ipynb: executed there, and its outputs are here when it returns."""
+        missing = [name for name in KERNEL if find_spec(name) is None]
+        if missing:
+            return f"left out: {' and '.join(missing)} not installed here (pip install 'devsync[demo]')"
+        path = self._project / "report.ipynb"
+        path.write_text(json.dumps(_notebook(CELLS)))
+        self._devsync("notebook", "run", path.name)
+        cells = json.loads(path.read_text())["cells"]
+        said = "".join("".join(each.get("text", "")) for cell in cells for each in cell["outputs"]).strip()
+        _verify(said == "reported: score 11", f"its outputs are {said!r}")
+        return f'{len(cells)} cells were executed; "{said}" is in the notebook here'
+
     def page(self) -> str:
         """A web server on the machine, as Jupyter would be; you open it here, through the tunnel."""
         serve = f"setsid python3 -m http.server --bind 127.0.0.1 {self._port} >/dev/null 2>&1 </dev/null &"
@@ -218,16 +243,19 @@ class _Stage:
         return self._execute([sys.executable, "-P", "-m", "devsync", *words], expect)
 
     def _execute(self, words: list[str], expect: int = 0) -> str:
-        done = subprocess.run(
-            words,
-            cwd=self._project,
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                words,
+                cwd=self._project,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise DevsyncError(f"{' '.join(words)} did not end within {PATIENCE:.0f} s") from None
         if done.returncode != expect:
             said = (done.stderr or done.stdout).strip()
             raise DevsyncError(f"{' '.join(words)} ended with {done.returncode}: {said}")
@@ -262,6 +290,24 @@ def _undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _setup() -> str:
+    """What each command on the machine begins with: its `python3` is the one that runs the demo."""
+    # A login shell may set PATH anew, and another Python there need not have what executes a notebook.
+    return f"PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH"
+
+
+def _notebook(sources: Iterable[str]) -> dict[str, Any]:
+    """A notebook of code cells that nobody has executed yet, as Jupyter stores it."""
+    cell: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    return {
+        "nbformat": 4,
+        "nbformat_minor": 4,
+        "metadata": {"kernelspec": kernel},
+        "cells": [{**cell, "source": source} for source in sources],
+    }
 
 
 def _free_port() -> int:
